@@ -1,0 +1,1 @@
+//! The suite that every provider passes, and the in-memory provider it is checked on.

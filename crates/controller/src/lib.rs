@@ -1,0 +1,1 @@
+//! The imagecache binary: command line, configuration, reconciler.

@@ -1,0 +1,1 @@
+//! The domain: image references, cache specs and states, the provider contract, planning.

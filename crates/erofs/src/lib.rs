@@ -1,0 +1,1 @@
+//! A tar stream becomes a deterministic EROFS image.

@@ -1,0 +1,1 @@
+//! Registries that tests and the demo talk to, honest and lying.

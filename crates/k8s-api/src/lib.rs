@@ -1,0 +1,1 @@
+//! Both ImageCache CRDs and both vendor dialects, to and from the domain types.

@@ -1,0 +1,1 @@
+//! An image reference becomes a verified manifest, config and layer streams.

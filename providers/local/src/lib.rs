@@ -1,0 +1,1 @@
+//! The provider that does the whole job itself, with no cloud.

@@ -1,0 +1,2 @@
+//! Project automation: ci, test, demo, bench, codegen.
+fn main() {}
