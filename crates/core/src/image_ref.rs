@@ -387,7 +387,7 @@ mod tests {
             ("nginX", 4),
             ("nginx:", 6),
             ("nginx:-x", 6),
-            ("nginx:a/b", 5),
+            ("nginx:a/b", 6),
             ("a//b", 2),
             ("a/b/", 4),
             ("a..b", 1),
