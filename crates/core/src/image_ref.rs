@@ -430,7 +430,7 @@ mod tests {
         #[test]
         fn what_looks_right_is_accepted(
             host in proptest::option::of("[a-z0-9]{1,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?"),
-            path in "[a-z0-9]{1,6}([._-][a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}){0,3}",
+            path in "[a-z0-9]{1,6}([_-][a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}){0,3}",
             tag in "[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}",
         ) {
             let text = match &host { Some(host) => format!("{host}/{path}:{tag}"), None => format!("{path}:{tag}") };
