@@ -1,1 +1,12 @@
-//! The imagecache binary: command line, configuration, reconciler.
+//! The `imagecache` binary: command line, configuration, reconciler.
+//!
+//! `main.rs` parses the command line and hands over to [`commands`]. [`registry`] is the only place that names providers.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod kubernetes;
+pub mod output;
+pub mod progress;
+pub mod registry;
+pub mod telemetry;

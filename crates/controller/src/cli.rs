@@ -1,0 +1,247 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagecache_core::{CacheId, ImageRef, MAX_IMAGES, Platform};
+use serde::Serialize;
+
+/// Container images as ready-made block snapshots: pods start without waiting for image pulls.
+#[derive(Debug, Parser)]
+#[command(name = "imagecache", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Configuration file (TOML). Environment variables IMAGECACHE_* win over it, flags win over both
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Who keeps the caches
+    #[arg(long, global = true, value_name = "NAME")]
+    pub provider: Option<String>,
+    /// Store directory of the local provider (local.store.path)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// How results are written to stdout
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// Log level on stderr: error, warn, info, debug, trace, or a tracing filter such as imagecache=debug
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run against a Kubernetes cluster (kubeconfig or in-cluster): make every ImageCache object real
+    Controller,
+    /// Run API, controller and provider in one process, for kubectl on this machine
+    Standalone(StandaloneArgs),
+    /// Make one cache and print its id
+    Create(CreateArgs),
+    /// Show one cache
+    Get(IdArgs),
+    /// Show all caches
+    List,
+    /// Remove a cache and its snapshot; mounts in use stay
+    Delete(IdArgs),
+    /// Show which caches suit these images, best first
+    Match(MatchArgs),
+    /// Mount a cache read-only: its volume, or one image's root filesystem (needs root)
+    Mount(MountArgs),
+    /// Undo `mount`
+    Umount(UmountArgs),
+    /// Write the raw volume to a file, sparse and byte-equal to the snapshot
+    Export(ExportArgs),
+    /// Re-read everything and check every digest; exit code 1 when something is damaged
+    Verify(VerifyArgs),
+    /// Print the CustomResourceDefinitions as YAML
+    Crd,
+    /// Print the effective configuration; secrets are never part of it
+    Config,
+}
+
+/// Arguments of `standalone`.
+#[derive(Args, Debug)]
+pub struct StandaloneArgs {
+    /// Address of the API, plain HTTP. Anything but loopback needs IMAGECACHE_STANDALONE_TOKEN
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
+    pub listen: SocketAddr,
+    /// Where all state lives; `DIR/kubeconfig` is written for kubectl
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// Arguments of `create`.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// Images to keep ready
+    #[arg(required = true, value_name = "IMAGE", num_args = 1..=MAX_IMAGES)]
+    pub images: Vec<ImageRef>,
+    /// A name for people
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Most that the cache's volume may take, in GiB
+    #[arg(long, value_name = "GIB", default_value_t = imagecache_core::DEFAULT_SIZE_GIB)]
+    pub size_gib: u32,
+    /// Remove the cache after this many days; never when left out
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(imagecache_core::MAX_RETENTION_DAYS)))]
+    pub retention_days: Option<u32>,
+    /// Registry credentials: a dockerconfigjson file, or a Secret that holds one
+    #[arg(long, value_name = "FILE")]
+    pub pull_secret: Vec<PathBuf>,
+    /// Platform to choose from multi-platform images, for example linux/arm64; this machine's when left out
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Reach this registry over plain HTTP
+    #[arg(long, value_name = "HOST")]
+    pub plain_http: Vec<String>,
+    /// Do not check this registry's certificate
+    #[arg(long, value_name = "HOST")]
+    pub insecure: Vec<String>,
+    /// Return when the cache is Ready or has failed (exit code 1), with progress on stderr
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of commands about one cache.
+#[derive(Args, Debug)]
+pub struct IdArgs {
+    /// Id of the cache
+    #[arg(value_name = "ID")]
+    pub id: CacheId,
+}
+
+/// Arguments of `match`.
+#[derive(Args, Debug)]
+pub struct MatchArgs {
+    /// Images of a pod
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<ImageRef>,
+}
+
+/// Arguments of `mount`.
+#[derive(Args, Debug)]
+pub struct MountArgs {
+    /// Id of the cache
+    #[arg(value_name = "ID")]
+    pub id: CacheId,
+    /// Existing directory to mount on
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Mount this image's root filesystem instead of the volume
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<ImageRef>,
+}
+
+/// Arguments of `umount`.
+#[derive(Args, Debug)]
+pub struct UmountArgs {
+    /// Directory that `mount` was given
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Id of the cache
+    #[arg(value_name = "ID")]
+    pub id: CacheId,
+    /// File to write; it appears only when it is complete
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Id of the cache; everything in the store when left out
+    #[arg(value_name = "ID")]
+    pub id: Option<CacheId>,
+}
+
+/// Flags as a configuration layer: only those given are serialized, so that others do not win.
+#[derive(Debug, Serialize)]
+pub struct Overrides<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<LogOverride<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<LocalOverride<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LogOverride<'a> {
+    filter: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct LocalOverride<'a> {
+    store: StoreOverride<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct StoreOverride<'a> {
+    path: &'a PathBuf,
+}
+
+impl Global {
+    /// The flags that were given.
+    pub fn overrides(&self) -> Overrides<'_> {
+        Overrides {
+            provider: self.provider.as_deref(),
+            log: self.log.as_deref().map(|filter| LogOverride { filter }),
+            local: self.store.as_ref().map(|path| LocalOverride { store: StoreOverride { path } }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_arguments_name_the_problem() {
+        for (line, part) in [
+            ("imagecache create", "<IMAGE>"),
+            ("imagecache create Nginx", "invalid at character 1"),
+            ("imagecache create nginx --retention-days 0", "0 is not in 1..=65536"),
+            ("imagecache get nginx", "is not a cache id"),
+            ("imagecache create nginx --platform amd64", "os/architecture"),
+            ("imagecache standalone", "--data"),
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line).to_string();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Configuration: file, then environment, then flags; later ones win.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::Dict;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Global;
+
+/// Prefix of environment variables; two underscores step into a table: `IMAGECACHE_LOCAL__STORE__PATH`.
+const ENV_PREFIX: &str = "IMAGECACHE_";
+/// Environment variables with the prefix that are no configuration keys, and why they are not: a token is a secret, and
+/// the configuration holds none.
+const ENV_NOT_CONFIG: [&str; 1] = ["STANDALONE_TOKEN"];
+
+/// What every provider shares. Each provider has a table of its own, which is read only when it is chosen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the provider.
+    pub provider: String,
+    /// Logging.
+    pub log: LogConfig,
+    /// The controller.
+    pub controller: ControllerConfig,
+    /// The local provider's table, raw; [`crate::registry`] gives it its type.
+    pub local: Dict,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            provider: "local".to_owned(),
+            log: LogConfig::default(),
+            controller: ControllerConfig::default(),
+            local: Dict::new(),
+        }
+    }
+}
+
+/// Logging, always to stderr.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level or a tracing filter.
+    pub filter: String,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: "warn,imagecache=info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The controller, in a cluster and standalone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControllerConfig {
+    /// How often all caches are listed, as a duration with its unit.
+    #[serde(with = "duration_text")]
+    pub poll_interval: Duration,
+    /// Namespaces whose secrets an ImageCache may name as imagePullSecrets; empty is every namespace.
+    pub pull_secret_namespaces: Vec<String>,
+    /// Address of /healthz, /readyz and /metrics in `controller` mode; empty is none.
+    pub health_listen: String,
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(1),
+            pull_secret_namespaces: Vec::new(),
+            health_listen: "0.0.0.0:8080".to_owned(),
+        }
+    }
+}
+
+/// A configuration that cannot be used. Names the file or variable, the key and what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(Box<figment::Error>);
+
+impl From<figment::Error> for ConfigError {
+    fn from(error: figment::Error) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// The merged sources, and what of them every command needs.
+#[derive(Debug)]
+pub struct Loaded {
+    figment: Figment,
+    /// The shared part.
+    pub config: Config,
+}
+
+impl Loaded {
+    /// Reads file, environment and flags; `defaults` come below all of them.
+    pub fn read(global: &Global, defaults: &Dict) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::globals(defaults));
+        if let Some(file) = &global.config {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let figment = figment
+            .merge(Env::prefixed(ENV_PREFIX).ignore(&ENV_NOT_CONFIG).split("__"))
+            .merge(Serialized::globals(global.overrides()));
+        let config = figment.extract()?;
+        Ok(Self { figment, config })
+    }
+
+    /// A provider's own table with its type; a missing table is its default.
+    pub fn table<T: serde::de::DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
+        if self.figment.contains(name) { Ok(self.figment.extract_inner(name)?) } else { Ok(T::default()) }
+    }
+}
+
+/// `local.store.path` as a default, below file, environment and flags.
+pub fn store_default(path: PathBuf) -> Dict {
+    let path = figment::value::Value::from(path.to_string_lossy().into_owned());
+    let store: Dict = [("path".to_owned(), path)].into();
+    let local: Dict = [("store".to_owned(), store.into())].into();
+    [("local".to_owned(), local.into())].into()
+}
+
+/// Durations as `500ms`, `30s`, `10m` or `1h`.
+mod duration_text {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
+        serializer.collect_str(&format_args!("{signed:#}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+        match parsed {
+            Some(duration) if !duration.is_zero() => Ok(duration),
+            _ => Err(D::Error::custom(format!("`{text}` is not a duration above zero with a unit, such as 500ms or 30s"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn load(file: &str, flags: &[&str]) -> Result<Loaded, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.toml");
+        std::fs::write(&path, file).unwrap();
+        let args = ["imagecache", "--config", path.to_str().unwrap(), "list"].iter().chain(flags);
+        Loaded::read(&Cli::parse_from(args).global, &Dict::new()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let loaded = load("provider = \"memory\"\n[local.store]\npath = \"/a\"", &["--provider", "local"]).unwrap();
+        assert_eq!(loaded.config.provider, "local");
+        let loaded = load("[local.store]\npath = \"/a\"", &["--store", "/b"]).unwrap();
+        let store = loaded.config.local.get("store").unwrap().as_dict().unwrap();
+        assert_eq!(store.get("path").unwrap().as_str(), Some("/b"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (file, parts) in [
+            ("povider = \"local\"", &["povider", "test.toml"][..]),
+            ("[controller]\npoll_interval = \"1\"", &["controller.poll_interval", "unit"]),
+            ("[controller]\npoll_interval = 5", &["controller.poll_interval"]),
+            ("[log]\nformat = \"xml\"", &["log.format", "xml"]),
+            ("provider = ", &["test.toml"]),
+        ] {
+            let error = load(file, &[]).expect_err(file);
+            for part in parts {
+                assert!(error.contains(part), "{file}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error() {
+        let cli = Cli::parse_from(["imagecache", "--config", "/nonexistent.toml", "list"]);
+        assert!(Loaded::read(&cli.global, &Dict::new()).unwrap_err().to_string().contains("/nonexistent.toml"));
+    }
+}

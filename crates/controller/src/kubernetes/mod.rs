@@ -1,0 +1,1 @@
+//! The Kubernetes side: reconciles both ImageCache kinds against one provider.
