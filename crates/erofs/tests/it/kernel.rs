@@ -1,0 +1,1 @@
+//! The kernel and erofs-utils agree with what was written.
