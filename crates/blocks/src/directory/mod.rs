@@ -1,0 +1,158 @@
+//! A store in a directory, which is also an OCI layout. A mounted volume is one that can only be read.
+//!
+//! ```text
+//! imagecache-store.json                 version of the layout
+//! layers/sha256/<xx>/<hex>.erofs .json  parts; one exists if and only if its record (.json) does
+//! patches/sha256/<xx>/<hex>.erofs .json
+//! oci-layout index.json blobs/          every image of every Ready cache
+//! caches/<id>.json                      what users asked for, and what it uses
+//! snapshots/<id>/                       manifest.json, volume.erofs (the volume's own bytes, sparse)
+//! tmp/<builder>/                        unfinished files; locked by its builder, removed when that is dead
+//! locks/                                flock(2) files
+//! ```
+//!
+//! Everything is written under `tmp`, synced, and renamed to its place. One lock serialises changes to cache records with
+//! the garbage collector: a builder writes down what it will use before it looks what is there, so nothing that it finds
+//! can be collected afterwards.
+
+mod files;
+mod gc;
+mod locks;
+mod read_write;
+mod records;
+mod scratch;
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+pub use files::Durability;
+pub use gc::Garbage;
+pub use locks::LockGuard;
+pub use records::RecordChange;
+pub use writer::PartWriter;
+
+use crate::content::OCI_LAYOUT;
+use crate::error::{Error, IoContext as _, Result};
+use scratch::Scratch;
+
+/// Version of the layout above.
+const LAYOUT_VERSION: u32 = 1;
+pub(crate) const MARKER: &str = "imagecache-store.json";
+pub(crate) const CACHES: &str = "caches";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+pub(crate) const BLOBS: &str = "blobs";
+pub(crate) const TMP: &str = "tmp";
+pub(crate) const LOCKS: &str = "locks";
+const DIRECTORIES: [&str; 7] = ["layers", "patches", BLOBS, CACHES, SNAPSHOTS, TMP, LOCKS];
+
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    version: u32,
+}
+
+/// The marker file of the current layout.
+pub(crate) fn marker_json() -> Vec<u8> {
+    format!(r#"{{"version":{LAYOUT_VERSION}}}"#).into_bytes()
+}
+
+/// A store in a directory. Clones share it; processes too.
+#[derive(Clone, Debug)]
+pub struct DirectoryStore {
+    root: Arc<Path>,
+    access: Access,
+    scratch: Arc<Mutex<Option<Arc<Scratch>>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl DirectoryStore {
+    /// Opens the store at `root`, making it if the directory is missing or empty.
+    ///
+    /// # Errors
+    /// `NotAStore` when other files are there, `NewerLayout` when a newer program made it.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        fs::create_dir_all(root.as_ref()).at("create", root.as_ref())?;
+        let store = Self::at(root.as_ref(), Access::ReadWrite)?;
+        let marker = store.path(MARKER);
+        if !store.check_marker()? {
+            let stranger = fs::read_dir(&store.root).at("read", &store.root)?.flatten().find(|entry| {
+                // What a crash while making a store leaves behind, and what mkfs puts into an empty filesystem.
+                let name = entry.file_name();
+                !DIRECTORIES.iter().any(|known| name == *known) && name != "lost+found"
+            });
+            if stranger.is_some() {
+                return Err(Error::NotAStore { path: store.root.to_path_buf() });
+            }
+        }
+        for directory in DIRECTORIES {
+            let path = store.path(directory);
+            fs::create_dir_all(&path).at("create", path)?;
+        }
+        let layout = store.path(OCI_LAYOUT.0);
+        let present = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
+        if !present(&layout) {
+            store.write_file(&layout, OCI_LAYOUT.1, Durability::Durable)?;
+        }
+        if !present(&store.path(crate::content::INDEX_FILE)) {
+            store.write_index()?;
+        }
+        if !present(&marker) {
+            store.write_file(&marker, &marker_json(), Durability::Durable)?;
+        }
+        Ok(store)
+    }
+
+    /// Opens a mounted volume, or a store that must not be changed.
+    ///
+    /// # Errors
+    /// `NotAStore` when the directory has no marker, `NewerLayout` when a newer program made it.
+    pub fn open_read_only(root: impl AsRef<Path>) -> Result<Self> {
+        let store = Self::at(root.as_ref(), Access::ReadOnly)?;
+        match store.check_marker()? {
+            true => Ok(store),
+            false => Err(Error::NotAStore { path: store.root.to_path_buf() }),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    fn at(root: &Path, access: Access) -> Result<Self> {
+        // Mounts and locks outlive a change of the working directory.
+        let root = fs::canonicalize(root).at("open", root)?;
+        Ok(Self { root: root.into(), access, scratch: Arc::default() })
+    }
+
+    /// Whether there is a marker; refuses one that is newer than this program.
+    fn check_marker(&self) -> Result<bool> {
+        let path = self.path(MARKER);
+        let Some(bytes) = files::read_optional(&path)? else { return Ok(false) };
+        let marker: Marker =
+            serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
+        if marker.version > LAYOUT_VERSION {
+            return Err(Error::NewerLayout { path, found: marker.version, known: LAYOUT_VERSION });
+        }
+        Ok(true)
+    }
+
+    fn writable(&self) -> Result<()> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(Error::ReadOnly { path: self.root.to_path_buf() }),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Mounting volumes and root filesystems.
