@@ -1,0 +1,156 @@
+//! Tencent Cloud's dialect: `eks.cloud.tencent.com/v1`.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use imagecache_core::{MAX_SIZE_GIB, MIN_SIZE_GIB, Retention};
+use kube_core::ResourceExt;
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CloudOption, CommonStatus, ImageCacheDialect, InvalidSpec, ParsedRequest, Report, ReportPhase, parse, schema,
+};
+
+/// Between namespace and name of a pull secret.
+const SECRET_SEPARATOR: char = '/';
+/// Sizes in GiB: the vendor has no maximum, so ours holds.
+const SIZE_RANGE: RangeInclusive<u32> = MIN_SIZE_GIB..=MAX_SIZE_GIB;
+/// Documented days of retention; 0 is for ever.
+const RETENTION_RANGE: RangeInclusive<u32> = 0..=3650;
+/// The vendor's default, in GiB.
+const DEFAULT_SIZE: i64 = 20;
+
+/// Registries to reach over plain HTTP. Documented for pods; honoured on the object, as the builder meets the same registry.
+const REGISTRY_HTTP_ENDPOINT: &str = "eks.tke.cloud.tencent.com/registry-http-endpoint";
+/// Registries whose certificate is not checked; as above.
+const REGISTRY_SKIP_VERIFY: &str = "eks.tke.cloud.tencent.com/registry-insecure-skip-verify";
+/// Options that only a cloud can honour.
+const CLOUD_OPTIONS: [(&str, CloudOption); 2] = [
+    ("eks.tke.cloud.tencent.com/eip-attributes", CloudOption::EipAttributes),
+    ("eks.tke.cloud.tencent.com/resolv-conf", CloudOption::ResolvConf),
+];
+
+/// What an `ImageCache` asks for.
+#[derive(Clone, Debug, Default, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "eks.cloud.tencent.com",
+    version = "v1",
+    kind = "ImageCache",
+    plural = "imagecaches",
+    singular = "imagecache",
+    shortname = "imc",
+    status = "ImageCacheStatus",
+    derive = "PartialEq",
+    doc = "Some container images, kept ready so that pods start without pulling them.",
+    printcolumn(name = "CacheSize", type_ = "integer", json_path = ".spec.imageCacheSize"),
+    printcolumn(name = "ImcId", type_ = "string", json_path = ".status.imcId"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.imcPhase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    crates(kube_core = "::kube_core")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageCacheSpec {
+    /// Images to keep, for example `nginx:1.27`. Changing them builds a new cache; the old one serves until that is Ready.
+    #[schemars(length(min = 1))]
+    pub images: Vec<String>,
+    /// Size of the cache in GiB, at least 20.
+    #[serde(default = "default_size")]
+    #[schemars(with = "i32", range(min = 20))]
+    pub image_cache_size: i64,
+    /// Days after which the cache is removed; 0 keeps it for ever.
+    #[serde(default)]
+    #[schemars(with = "i32", range(min = 0, max = 3650))]
+    pub retention_days: i64,
+    /// Secrets with registry credentials, each written `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_secrets: Option<Vec<String>>,
+    /// Security groups of the instance that builds the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_group_ids: Option<Vec<String>>,
+}
+
+fn default_size() -> i64 {
+    DEFAULT_SIZE
+}
+
+/// How an `ImageCache` stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageCacheStatus {
+    /// Id of the image cache, which pods name in their annotations.
+    #[serde(deserialize_with = "schema::lenient", skip_serializing_if = "String::is_empty")]
+    pub imc_id: String,
+    /// Pending, Ready, Failed, Updating, UpdateFailed or Expired.
+    #[serde(deserialize_with = "schema::lenient", skip_serializing_if = "String::is_empty")]
+    pub imc_phase: String,
+    /// What both vendors' statuses have here.
+    #[serde(flatten)]
+    pub common: CommonStatus,
+}
+
+impl ImageCacheDialect for ImageCache {
+    type Status = ImageCacheStatus;
+
+    const DIALECT: &'static str = "tencent";
+
+    fn request(&self) -> Result<ParsedRequest, InvalidSpec> {
+        let annotations = self.annotations();
+        let mut spec = parse::images(self.metadata.name.as_ref(), &self.spec.images)?;
+        spec.size_gib = parse::in_range("spec.imageCacheSize", self.spec.image_cache_size, &SIZE_RANGE)?;
+        let days = parse::in_range("spec.retentionDays", self.spec.retention_days, &RETENTION_RANGE)?;
+        spec.retention = Retention::from_days(Some(days));
+        spec.plain_http_registries = hosts(annotations, REGISTRY_HTTP_ENDPOINT)?;
+        spec.insecure_registries = hosts(annotations, REGISTRY_SKIP_VERIFY)?;
+        let cloud_options = CLOUD_OPTIONS
+            .into_iter()
+            .filter_map(|(name, option)| annotations.get(name).map(|value| (option, value.clone())))
+            .collect();
+        Ok(ParsedRequest {
+            spec,
+            pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), SECRET_SEPARATOR)?,
+            security_groups: self.spec.security_group_ids.clone().unwrap_or_default(),
+            cloud_options,
+        })
+    }
+
+    fn status(&self) -> Option<&ImageCacheStatus> {
+        self.status.as_ref()
+    }
+
+    fn phase(status: &ImageCacheStatus) -> &str {
+        &status.imc_phase
+    }
+
+    fn common(status: &ImageCacheStatus) -> &CommonStatus {
+        &status.common
+    }
+
+    fn render(report: &Report) -> ImageCacheStatus {
+        ImageCacheStatus {
+            imc_id: report.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            imc_phase: phase(&report.phase).to_owned(),
+            common: CommonStatus::render(report),
+        }
+    }
+}
+
+/// The words of the cloud's API. It calls a cache Pending until it is Ready, and has no word for an expired one.
+fn phase(phase: &ReportPhase) -> &str {
+    match phase {
+        ReportPhase::Pending | ReportPhase::Creating => "Pending",
+        ReportPhase::Ready => "Ready",
+        ReportPhase::Failed => "Failed",
+        ReportPhase::Updating => "Updating",
+        ReportPhase::UpdateFailed => "UpdateFailed",
+        ReportPhase::Expired => "Expired",
+        ReportPhase::Unknown(raw) => raw,
+    }
+}
+
+fn hosts(annotations: &BTreeMap<String, String>, name: &str) -> Result<Vec<String>, InvalidSpec> {
+    annotations.get(name).map_or(Ok(Vec::new()), |text| {
+        parse::hosts(&format!("metadata.annotations[{name}]"), text)
+    })
+}
