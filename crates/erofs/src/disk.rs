@@ -87,7 +87,7 @@ impl FileType {
 
 /// Packs a device number as the format stores it; `None` if Linux has no such number (12 bits major, 20 bits minor).
 pub(crate) fn pack_device(major: u32, minor: u32) -> Option<u32> {
-    (major < 1 << 12 && minor < 1 << 20).then(|| (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+    (major < 1 << 12 && minor < 1 << 20).then_some((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
 }
 
 /// The opposite of [`pack_device`].

@@ -316,15 +316,14 @@ impl<'a> Layer<'a> {
         let plain = matches!(file_type, FileType::Regular | FileType::Directory);
         let kept = |xattr: &&Xattr| {
             let name = xattr.name.as_slice();
-            let fits_type = match xattr::split_name(name) {
+            match xattr::split_name(name) {
                 None => false,
                 Some(_) if name.starts_with(b"trusted.") => false,
                 Some(_) if name.starts_with(b"user.") => plain,
                 Some(_) if name == b"system.posix_acl_default" => file_type == FileType::Directory,
                 Some(_) if name.starts_with(b"system.") => file_type != FileType::Symlink,
                 Some(_) => true,
-            };
-            fits_type
+            }
         };
         let xattrs: Vec<Xattr> = entry.xattrs.iter().filter(kept).cloned().collect();
         let bytes = xattr::encoded_bytes(&xattrs);
@@ -343,10 +342,7 @@ impl<'a> Layer<'a> {
     }
 
     pub(super) fn finish(self) -> Result<Finished> {
-        let mut external: BTreeMap<NodeId, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
-        for ((parent, name), target) in self.external {
-            external.entry(parent).or_default().push((name, target));
-        }
+        let mut external = self.external;
         let mut implicit_directories = Vec::new();
         let mut external_links = Vec::new();
         let mut pending = vec![(self.tree.root(), Vec::new())];
@@ -358,7 +354,10 @@ impl<'a> Layer<'a> {
                     [&path, name].join(&b'/')
                 }
             };
-            for (name, target) in external.remove(&directory).unwrap_or_default() {
+            // What stays in the map belongs to directories that a later entry replaced.
+            let mut of_directory = external.split_off(&(directory, Vec::new()));
+            external.append(&mut of_directory.split_off(&(NodeId(directory.0 + 1), Vec::new())));
+            for ((_, name), target) in of_directory {
                 external_links.push(ExternalLink {
                     path: below(&name),
                     target,

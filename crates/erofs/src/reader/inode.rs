@@ -146,7 +146,7 @@ impl<R: ReadAt> Image<R> {
             (
                 u32::from(le16(&raw, 24)),
                 u32::from(le16(&raw, 26)),
-                0,
+                self.epoch as i64,
                 0,
                 u32::from(le16(&raw, 6)),
             )

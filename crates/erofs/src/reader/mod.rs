@@ -184,7 +184,7 @@ impl<R: ReadAt> Image<R> {
 
     /// The content of a file as a stream.
     pub fn file<'a>(&'a self, inode: &Inode) -> FileReader<'a, R> {
-        FileReader::new(self, inode.clone())
+        FileReader::new(self, *inode)
     }
 
     fn read_exact(&self, inode: &Inode, into: &mut [u8], offset: u64) -> Result<()> {

@@ -42,8 +42,11 @@ pub(crate) fn parse(mut body: &[u8], into: &mut Overrides) -> Result<(), String>
     Ok(())
 }
 
+/// Key, value and what follows.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// Splits the first record off.
-fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), String> {
+fn record(body: &[u8]) -> Result<Record<'_>, String> {
     let space = body
         .iter()
         .take(20)
@@ -130,7 +133,7 @@ fn map(value: &[u8]) -> Result<Vec<Region>, String> {
         .split(|byte| *byte == b',')
         .map(decimal)
         .collect::<Result<_, _>>()?;
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err("has an odd count of numbers".into());
     }
     numbers

@@ -182,17 +182,34 @@ pub struct Mounted(tempfile::TempDir);
 
 impl Mounted {
     pub fn new(image: &Path) -> Self {
+        Self::with_options(image, "loop,ro")
+    }
+
+    pub fn with_options(image: &Path, options: &str) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let status = Command::new("mount")
-            .args(["-t", "erofs", "-o", "loop,ro"])
+            .args(["-t", "erofs", "-o", options])
             .arg(image)
             .arg(dir.path())
             .status();
         assert!(
             status.expect("mount runs").success(),
-            "mount -t erofs {}",
+            "mount -t erofs -o {options} {}",
             image.display()
         );
+        Self(dir)
+    }
+
+    /// Stacks mounted layers, the topmost first.
+    pub fn overlay(layers: &[Mounted]) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let lower: Vec<String> = layers.iter().map(|layer| layer.path().display().to_string()).collect();
+        let options = format!("ro,lowerdir={}", lower.join(":"));
+        let status = Command::new("mount")
+            .args(["-t", "overlay", "-o", &options, "overlay"])
+            .arg(dir.path())
+            .status();
+        assert!(status.expect("mount runs").success(), "mount -t overlay -o {options}");
         Self(dir)
     }
 
@@ -203,7 +220,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
+        // Lazily: a process that another test is just starting may still hold a copy of a descriptor of this mount.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
