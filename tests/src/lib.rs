@@ -1,1 +1,23 @@
-//! End-to-end tests with the real binary.
+//! End-to-end tests with the real binary: what they share, and the scenarios themselves.
+//!
+//! [`scenarios::ALL`] is the one list. The program `e2e` runs it (`cargo xtask e2e`), `demo` uses the same pieces
+//! (`cargo xtask demo`). Nothing here calls the project's own code: the binary is driven as a user drives it, images are
+//! written by a writer of our own, and results are compared with what umoci and containerd make of the same images.
+
+#[macro_use]
+mod report;
+
+pub mod binary;
+pub mod compare;
+pub mod containerd;
+pub mod context;
+pub mod image;
+pub mod layer;
+pub mod mounts;
+pub mod objects;
+pub mod plane;
+pub mod registry;
+pub mod runner;
+pub mod scenarios;
+pub mod store;
+pub mod wait;

@@ -1,0 +1,3 @@
+//! The demo; `cargo xtask demo` builds and starts it.
+
+fn main() {}

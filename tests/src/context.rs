@@ -1,0 +1,67 @@
+//! What a scenario is given: the binary, a directory of its own, and what this machine and the caller offer.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::binary::Binary;
+
+/// Options common to all scenarios of a run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `imagecache` under test.
+    pub binary: PathBuf,
+    /// A real cluster; without it, scenarios start `imagecache standalone`.
+    pub kubeconfig: Option<PathBuf>,
+    /// A registry with the big images, as `host:port`.
+    pub registry: Option<String>,
+    /// `kubectl`, where there is one.
+    pub kubectl: Option<PathBuf>,
+    /// How often a scenario that kills builds does so.
+    pub rounds: u32,
+}
+
+/// One scenario's surroundings.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Options of the run.
+    pub options: Options,
+    /// A directory of this scenario's own; kept if it fails.
+    pub dir: PathBuf,
+    /// A word that makes the names of cluster-wide objects this scenario's own.
+    pub unique: String,
+}
+
+impl Context {
+    /// The binary over a store in this scenario's directory.
+    pub fn binary(&self) -> Binary {
+        self.binary_over(&self.dir.join("store"))
+    }
+
+    /// The binary over a store elsewhere.
+    pub fn binary_over(&self, store: &Path) -> Binary {
+        Binary::new(&self.options.binary, store, &self.dir)
+    }
+
+    /// The big registry; scenarios that use it say so in their needs.
+    pub fn registry(&self) -> Result<&str> {
+        self.options.registry.as_deref().context("no registry was given")
+    }
+
+    /// `kubectl`; scenarios that use it say so in their needs.
+    pub fn kubectl(&self) -> Result<&Path> {
+        self.options.kubectl.as_deref().context("kubectl was not found")
+    }
+
+    /// A name for a cluster-wide object.
+    pub fn name(&self, word: &str) -> String {
+        format!("e2e-{word}-{}", self.unique)
+    }
+
+    /// A new directory below this scenario's own.
+    pub fn subdir(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.dir.join(name);
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        Ok(dir)
+    }
+}

@@ -1,0 +1,112 @@
+//! The commands that need no Kubernetes.
+
+use anyhow::{Result, ensure};
+use std::os::unix::fs::FileExt;
+
+use crate::context::Context;
+use crate::image::Layout;
+use crate::registry::Registry;
+use crate::scenarios::images;
+use crate::store;
+
+/// An id as both clouds write it.
+pub fn is_cache_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+    text.strip_prefix("imc-")
+        .is_some_and(|rest| rest.len() == 20 && rest.bytes().all(plain))
+}
+
+pub async fn create_get_list_match_delete(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("small", &images::small()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let (binary, image) = (context.binary(), registry.image("small"));
+
+    let id = binary.create(&image).await?;
+    ensure!(is_cache_id(&id), "create printed {id:?}");
+    ensure!(binary.create(&image).await? == id, "the same image made another cache");
+    let got = binary.json(&["get", &id]).await?.to_string();
+    ensure!(got.contains(&id) && got.contains("Ready"), "get: {got}");
+    let listed = binary.json(&["list"]).await?.to_string();
+    ensure!(listed.contains(&id), "list: {listed}");
+    let matched = binary.run(&["match", &image]).await?;
+    ensure!(matched.contains(&id), "match: {matched}");
+    binary.run(&["verify", &id]).await?;
+    let table = binary.run(&["get", &id]).await?;
+    ensure!(table.contains(&id), "the table does not name the cache: {table}");
+
+    binary.run(&["delete", &id]).await?;
+    binary.run(&["delete", &id]).await?;
+    let message = binary.fails(&["get", &id]).await?;
+    ensure!(message.contains(&id), "get of a deleted cache: {message}");
+    let left = store::layer_images(binary.store())?;
+    ensure!(left.is_empty(), "deleting the last cache left {left:?}");
+    store::nothing_unfinished(binary.store())
+}
+
+pub async fn prints_config_without_secrets(context: Context) -> Result<()> {
+    let binary = context.binary();
+    let printed = binary.run(&["config"]).await?;
+    let store = binary.store().to_string_lossy().into_owned();
+    ensure!(
+        printed.contains(&store),
+        "the environment's store path is not in the effective configuration: {printed}"
+    );
+    let unknown = context.dir.join("unknown.toml");
+    std::fs::write(&unknown, "provider = \"local\"\n[local.store]\npaht = \"/nowhere\"\n")?;
+    let message = binary
+        .fails(&["--config", &unknown.to_string_lossy(), "config"])
+        .await?;
+    ensure!(
+        message.contains("paht"),
+        "a typo in the configuration is not named: {message}"
+    );
+    let absent = context.dir.join("absent.toml");
+    let message = binary.fails(&["--config", &absent.to_string_lossy(), "config"]).await?;
+    ensure!(
+        message.contains("absent.toml"),
+        "a missing configuration file is not named: {message}"
+    );
+    Ok(())
+}
+
+pub async fn verify_names_damage(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("basic", &images::basic()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let binary = context.binary();
+    binary.create(&registry.image("basic")).await?;
+    binary.verify().await?;
+
+    let layers = store::layer_images(binary.store())?;
+    ensure!(layers.len() == 1, "one layer gave {layers:?}");
+    let length = layers[0].metadata()?.len();
+    let mut permissions = layers[0].metadata()?.permissions();
+    #[allow(
+        clippy::permissions_set_readonly_false,
+        reason = "the file is about to be damaged and thrown away"
+    )]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(&layers[0], permissions)?;
+    let file = std::fs::File::options().read(true).write(true).open(&layers[0])?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, length / 2)?;
+    file.write_all_at(&[!byte[0]], length / 2)?;
+
+    let output = binary.output(&["verify"]).await?;
+    ensure!(
+        output.code == Some(1),
+        "verify of a damaged store exited with {:?}",
+        output.code
+    );
+    let said = format!("{}{}", output.stdout, output.stderr);
+    let name = layers[0]
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    ensure!(
+        said.contains(&name),
+        "verify does not name the damaged layer {name}: {said}"
+    );
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `kubectl apply -k config/deploy` on a real cluster.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::image::Layout;
+use crate::objects::Dialect;
+use crate::plane::{BUILD_LIMIT, Plane};
+use crate::registry::Registry;
+use crate::scenarios::images;
+use crate::scenarios::kubectl::Kubectl;
+use crate::wait;
+
+/// The manifests, from the root of the workspace, where the runner is started.
+const MANIFESTS: &str = "config/deploy";
+
+/// Where the deployment's image is in the registry; `cargo xtask image --push` puts it there.
+const IMAGE: &str = "imagecache/controller";
+const TAG: &str = "dev";
+
+const NAMESPACE: &str = "imagecache-system";
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:imagecache-system:imagecache-controller";
+const ALIBABA: Dialect = Dialect::Alibaba;
+
+/// The controller with no other rights than the deployment gives it does everything that it does.
+pub async fn roles_are_enough(context: Context) -> Result<()> {
+    let cluster = context.options.kubeconfig.clone().context("needs a real cluster")?;
+    let kubectl = Kubectl::new(&context, &cluster)?;
+    // Everything but the Deployment: this scenario's own process is the controller.
+    let dir = copy_manifests(&context)?;
+    let base = dir.join("base/kustomization.yaml");
+    let text = std::fs::read_to_string(&base)?;
+    std::fs::write(&base, text.replace("  - deployment.yaml\n", ""))?;
+    kubectl
+        .run(&["apply", "-k", &dir.join("base").to_string_lossy()])
+        .await?;
+
+    let mut limited = context.clone();
+    limited.options.kubeconfig = Some(impersonating(&context, &cluster)?);
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("small", &images::small()?)?;
+    let registry = Registry::serve_to(&layout, "user", "password").await?;
+    let secret = context.name("pull");
+    let server = format!("--docker-server={}", registry.host());
+    kubectl
+        .run(&[
+            "create",
+            "secret",
+            "docker-registry",
+            &secret,
+            &server,
+            "--docker-username=user",
+            "--docker-password=password",
+        ])
+        .await?;
+    let mut plane = Plane::start_as(&context, &limited).await?;
+    for (dialect, word) in Dialect::ALL {
+        let name = context.name(&format!("roles-{word}"));
+        let spec = json!({ "images": [registry.image("small")], "imagePullSecrets": [dialect.pull_secret("default", &secret)] });
+        plane.create(dialect, &name, spec).await?;
+        plane.wait_phase(dialect, &name, "Ready").await?;
+        let described = kubectl
+            .run(&["describe", &format!("imagecaches.v1.{}/{name}", dialect.group())])
+            .await?;
+        ensure!(
+            !described.contains("Events:  <none>"),
+            "{word}: it may not write events: {described}"
+        );
+        plane.delete(dialect, &name).await?;
+    }
+    plane.finish().await?;
+    let log = std::fs::read_to_string(context.dir.join("plane.log"))?;
+    ensure!(
+        !log.to_lowercase().contains("forbidden"),
+        "something was forbidden; see plane.log"
+    );
+    kubectl.run(&["delete", "secret", &secret]).await?;
+    kubectl
+        .run(&["delete", "namespace", NAMESPACE, "--timeout=60s"])
+        .await
+        .map(|_| ())
+}
+
+/// The deployment itself, on a node: its pod comes up, passes its probes and builds a cache.
+pub async fn runs_on_a_node(context: Context) -> Result<()> {
+    let cluster = context.options.kubeconfig.clone().context("needs a real cluster")?;
+    let kubectl = Kubectl::new(&context, &cluster)?;
+    let nodes = kubectl.run(&["get", "nodes", "-o", "name"]).await?;
+    let node = nodes.lines().next().context("the cluster has no node")?.to_owned();
+    kubectl
+        .run(&["label", "--overwrite", &node, "imagecache.io/store=local"])
+        .await?;
+    let overlay = overlay(&context, &cluster)?;
+    kubectl.run(&["apply", "-k", &overlay.to_string_lossy()]).await?;
+    let outcome = build_one(&context, &kubectl).await;
+    if outcome.is_err() {
+        let log = kubectl
+            .run(&["-n", NAMESPACE, "logs", "deployment/imagecache-controller"])
+            .await
+            .unwrap_or_default();
+        let pods = kubectl
+            .run(&["-n", NAMESPACE, "describe", "pods"])
+            .await
+            .unwrap_or_default();
+        std::fs::write(context.dir.join("pod.log"), format!("{log}\n{pods}"))?;
+    }
+    let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--timeout=90s"]).await;
+    outcome?;
+    removed.map(|_| ())
+}
+
+async fn build_one(context: &Context, kubectl: &Kubectl<'_>) -> Result<()> {
+    kubectl
+        .run(&[
+            "-n",
+            NAMESPACE,
+            "rollout",
+            "status",
+            "deployment/imagecache-controller",
+            "--timeout=120s",
+        ])
+        .await?;
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("small", &images::small()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let (name, file) = (context.name("deployed"), context.dir.join("cache.json"));
+    let object = ALIBABA.object(&name, json!({ "images": [registry.image("small")] }))?;
+    std::fs::write(&file, serde_json::to_vec(&object)?)?;
+    kubectl.run(&["create", "-f", &file.to_string_lossy()]).await?;
+    let kind = format!("imagecaches.v1.{}", ALIBABA.group());
+    let ready = wait::until("the deployed controller to build", BUILD_LIMIT, async || {
+        let phase = kubectl
+            .run(&["get", &kind, &name, "-o", "jsonpath={.status.phase}"])
+            .await?;
+        if phase == "Failed" {
+            bail!("{}", kubectl.run(&["get", &kind, &name, "-o", "yaml"]).await?);
+        }
+        Ok(if phase == "Ready" { Ok(()) } else { Err(phase) })
+    })
+    .await;
+    kubectl.run(&["delete", &kind, &name, "--timeout=60s"]).await?;
+    ready
+}
+
+/// The manifests, copied to where an overlay of ours can reach them by a relative path, which old kustomizes insist on.
+fn copy_manifests(context: &Context) -> Result<std::path::PathBuf> {
+    let target = context.dir.join("deploy");
+    for path in crate::store::files(Path::new(MANIFESTS))?.into_keys() {
+        let to = target.join(&path);
+        std::fs::create_dir_all(to.parent().context("no parent")?)?;
+        std::fs::copy(Path::new(MANIFESTS).join(&path), &to)?;
+    }
+    ensure!(
+        target.join("base").is_dir(),
+        "{MANIFESTS} was not found: run this from the root of the workspace"
+    );
+    Ok(target)
+}
+
+/// An overlay over `overlays/local` for a cluster without service network: the pod shares the node's network and is given
+/// a kubeconfig that stands for its service account; store on a directory of this scenario's own.
+fn overlay(context: &Context, cluster: &Path) -> Result<std::path::PathBuf> {
+    let dir = copy_manifests(context)?.join("overlays/e2e");
+    std::fs::create_dir_all(&dir)?;
+    std::fs::copy(impersonating(context, cluster)?, dir.join("kubeconfig"))?;
+    let registry = context.registry()?;
+    std::fs::write(
+        dir.join("kustomization.yaml"),
+        format!(
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {NAMESPACE}\nbases:\n  - ../local\n\
+             patchesStrategicMerge:\n  - patch.yaml\nsecretGenerator:\n  - name: api\n    files: [kubeconfig]\n\
+             images:\n  - name: {IMAGE}\n    newName: {registry}/{IMAGE}\n    newTag: {TAG}\n"
+        ),
+    )?;
+    let store = context.subdir("node-store")?;
+    let port = crate::plane::free_port()?;
+    let patch = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "imagecache-controller" },
+        "spec": { "template": { "spec": {
+            "hostNetwork": true,
+            "containers": [{
+                "name": "controller",
+                "imagePullPolicy": "Always",
+                "env": [
+                    { "name": "KUBECONFIG", "value": "/api/kubeconfig" },
+                    { "name": "IMAGECACHE_CONTROLLER__HEALTH_LISTEN", "value": format!("0.0.0.0:{port}") },
+                ],
+                "ports": [{ "name": "health", "containerPort": 8080, "$patch": "delete" }, { "name": "health", "containerPort": port }],
+                "volumeMounts": [{ "name": "api", "mountPath": "/api", "readOnly": true }],
+            }],
+            "volumes": [
+                { "name": "api", "secret": { "secretName": "api" } },
+                { "name": "store", "hostPath": { "path": store, "type": "DirectoryOrCreate" } },
+            ],
+        } } },
+    });
+    std::fs::write(dir.join("patch.yaml"), serde_json::to_vec(&patch)?)?;
+    Ok(dir)
+}
+
+/// The cluster's kubeconfig, every user of it acting as the deployment's service account.
+fn impersonating(context: &Context, cluster: &Path) -> Result<std::path::PathBuf> {
+    let mut config: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(cluster)?)?;
+    for user in config["users"].as_array_mut().context("the kubeconfig has no users")? {
+        user["user"]["as"] = json!(SERVICE_ACCOUNT);
+    }
+    let file = context.dir.join("impersonating");
+    std::fs::write(&file, serde_yaml_ng::to_string(&config)?)?;
+    Ok(file)
+}
