@@ -212,9 +212,12 @@ impl Tree {
     /// # Errors
     /// Fails when an xattr cannot be stored.
     pub fn merge_attributes(&mut self, node: NodeId, attributes: &Attributes) -> Result<()> {
-        let mut xattrs: Vec<Xattr> = self.xattr_sets[self.node(node).xattrs as usize].to_vec();
-        xattrs.retain(|old| !attributes.xattrs.iter().any(|new| new.name == old.name));
-        xattrs.extend(attributes.xattrs.iter().cloned());
+        // Linux adds and replaces xattrs; none goes away because a later entry does not name it.
+        let mut xattrs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for xattr in self.xattrs(node).iter().chain(&attributes.xattrs) {
+            xattrs.insert(xattr.name.clone(), xattr.value.clone());
+        }
+        let xattrs = xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect();
         let set = self.intern(b"", xattrs)?;
         let entry = self.node_mut(node);
         entry.mode = attributes.mode & PERMISSION_BITS;

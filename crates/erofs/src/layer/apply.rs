@@ -1,5 +1,6 @@
 //! What each tar entry does to the layer's tree: containerd's rules for overlay layers.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespace::View;
@@ -35,6 +36,7 @@ pub(super) struct Layer<'a> {
     /// Links to lower layers, by the directory and name they would have.
     external: BTreeMap<(NodeId, Vec<u8>), Vec<u8>>,
     root_is_opaque: bool,
+    lookups: Cell<u64>,
     /// The parent of the last entry: most entries follow one in the same directory.
     last_parent: Option<(Vec<u8>, NodeId)>,
 }
@@ -58,6 +60,7 @@ impl<'a> Layer<'a> {
             implicit,
             external: BTreeMap::new(),
             root_is_opaque: false,
+            lookups: Cell::new(0),
             last_parent: None,
         })
     }
@@ -170,6 +173,7 @@ impl<'a> Layer<'a> {
         let view = View {
             tree: &self.tree,
             whiteouts: &self.whiteouts,
+            lookups: &self.lookups,
         };
         let directory = resolve(&view, target_parents, self.limits.max_path_bytes)?;
         if directory.other.is_some() {
@@ -251,6 +255,7 @@ impl<'a> Layer<'a> {
         let view = View {
             tree: &self.tree,
             whiteouts: &self.whiteouts,
+            lookups: &self.lookups,
         };
         let resolved = resolve(&view, parents, self.limits.max_path_bytes).map_err(|error| in_entry(error, path))?;
         if resolved.other.is_some() {

@@ -1,7 +1,8 @@
 //! PAX extended headers: `length key=value\n` records that override a header.
 
+use std::collections::BTreeMap;
+
 use super::sparse::Region;
-use crate::attributes::Xattr;
 
 /// Where tars keep xattrs; the value is raw bytes.
 const XATTR_KEY: &[u8] = b"SCHILY.xattr.";
@@ -15,7 +16,8 @@ pub(crate) struct Overrides {
     pub(crate) uid: Option<i64>,
     pub(crate) gid: Option<i64>,
     pub(crate) mtime: Option<(i64, u32)>,
-    pub(crate) xattrs: Vec<Xattr>,
+    /// A map: a hostile header may repeat tens of thousands of them.
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) sparse: Sparse,
 }
 
@@ -113,11 +115,7 @@ fn apply(key: &[u8], value: &[u8], into: &mut Overrides) -> Result<(), String> {
         b"GNU.sparse.map" => into.sparse.map = Some(map(value)?),
         _ => {
             if let Some(name) = key.strip_prefix(XATTR_KEY) {
-                into.xattrs.retain(|xattr| xattr.name != name);
-                into.xattrs.push(Xattr {
-                    name: name.to_vec(),
-                    value: value.to_vec(),
-                });
+                into.xattrs.insert(name.to_vec(), value.to_vec());
             }
         }
     }
@@ -229,10 +227,7 @@ mod tests {
         parse(b"28 SCHILY.xattr.user.k=\0\n=\xff\n", &mut overrides).expect("valid");
         assert_eq!(
             overrides.xattrs,
-            [Xattr {
-                name: b"user.k".to_vec(),
-                value: b"\0\n=\xff".to_vec()
-            }]
+            BTreeMap::from([(b"user.k".to_vec(), b"\0\n=\xff".to_vec())])
         );
     }
 }

@@ -293,7 +293,11 @@ impl<R: Read> TarReader<R> {
             mtime_seconds: seconds,
             mtime_nanoseconds: nanoseconds,
             device,
-            xattrs: overrides.xattrs,
+            xattrs: overrides
+                .xattrs
+                .into_iter()
+                .map(|(name, value)| Xattr { name, value })
+                .collect(),
         })
     }
 

@@ -12,7 +12,7 @@ use imagecache_erofs::{
     Attributes, Content, Device, Kind, Plan, Superblock, Tree, header_blocks, multi_device_superblock,
 };
 
-use crate::support::{Mounted, TarBuilder, fsck, layer, options};
+use crate::support::{Mounted, TarBuilder, fsck, layer};
 
 /// What `lstat`, `readlink` and `read` say about each path.
 fn survey(root: &Path) -> BTreeMap<Vec<u8>, String> {
@@ -403,25 +403,9 @@ fn overlayfs_honours_whiteouts_and_opaque_directories() {
         .file("opaque/new", b"2")
         .file(".wh.file", b"")
         .end();
-    let work = tempfile::tempdir().expect("temporary directory");
-    let mounts: Vec<Mounted> = [("upper", upper), ("lower", lower)]
-        .into_iter()
-        .map(|(name, tar)| {
-            let file = work.path().join(name);
-            fs::write(&file, layer(&tar).expect("layer").0).expect("image");
-            Mounted::new(&file)
-        })
-        .collect();
-    let stacked = Mounted::overlay(&mounts);
-    let names: Vec<String> = survey(&stacked.path())
-        .into_keys()
-        .map(|path| String::from_utf8(path).expect("text"))
-        .collect();
     assert_eq!(
-        names,
+        stacked_names(&lower, &upper),
         [
-            "",
-            "(xattrs)",
             "kept",
             "merged",
             "merged/new",
@@ -432,5 +416,71 @@ fn overlayfs_honours_whiteouts_and_opaque_directories() {
             "replaced/new"
         ]
     );
-    assert_eq!(options().limits, imagecache_erofs::Limits::default());
+}
+
+/// Paths of two layers stacked by overlayfs.
+fn stacked_names(lower: &[u8], upper: &[u8]) -> Vec<String> {
+    let work = tempfile::tempdir().expect("temporary directory");
+    let mounts: Vec<Mounted> = [("upper", upper), ("lower", lower)]
+        .into_iter()
+        .map(|(name, tar)| {
+            let file = work.path().join(name);
+            fs::write(&file, layer(tar).expect("layer").0).expect("image");
+            Mounted::new(&file)
+        })
+        .collect();
+    let stacked = Mounted::overlay(&mounts);
+    let paths = survey(&stacked.path())
+        .into_keys()
+        .filter(|path| !path.is_empty() && path != b"(xattrs)");
+    paths.map(|path| String::from_utf8(path).expect("text")).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn stacked_layers_have_the_paths_that_containerd_shows() {
+    // Seen with `ctr images import` of containerd 1.6.20 and its overlayfs snapshotter, same layers.
+    let new = TarBuilder::default;
+    let base = new()
+        .dir("usr")
+        .dir("usr/lib")
+        .file("usr/lib/libc", b"c")
+        .symlink("lib", "usr/lib")
+        .dir("dir");
+    let base = base.file("dir/old", b"old").file("target", b"lower").end();
+    let rows: Vec<(&str, TarBuilder, &str)> = vec![
+        (
+            "written through a lower symlink",
+            new().file("lib/foo", b"1"),
+            "dir dir/old lib lib/foo target usr usr/lib usr/lib/libc",
+        ),
+        (
+            "implicit parent",
+            new().file("dir/new", b"1"),
+            "dir dir/new dir/old lib target usr usr/lib usr/lib/libc",
+        ),
+        (
+            "file, then directory",
+            new().file("dir", b"2").dir("dir").file("dir/new", b"2"),
+            "dir dir/new dir/old lib target usr usr/lib usr/lib/libc",
+        ),
+        (
+            "below a lower file",
+            new().file("target/x", b"2"),
+            "dir dir/old lib target target/x usr usr/lib usr/lib/libc",
+        ),
+        (
+            "opaque",
+            new().file("dir/.wh..wh..opq", b"").file("dir/new", b"1"),
+            "dir dir/new lib target usr usr/lib usr/lib/libc",
+        ),
+        (
+            "opaque root, which overlayfs ignores",
+            new().file(".wh..wh..opq", b"").file("x", b"1"),
+            "dir dir/old lib target usr usr/lib usr/lib/libc x",
+        ),
+    ];
+    for (name, upper, expected) in rows {
+        assert_eq!(stacked_names(&base, &upper.end()).join(" "), expected, "{name}");
+    }
 }

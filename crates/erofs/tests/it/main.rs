@@ -7,3 +7,5 @@ mod support;
 
 mod kernel;
 mod layers;
+mod patches;
+mod properties;
