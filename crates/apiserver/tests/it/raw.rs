@@ -1,0 +1,1 @@
+//! Raw HTTP requests: status codes, reasons and the relevant parts of the answers.
