@@ -5,6 +5,7 @@
 
 mod support;
 
+mod hostile;
 mod kernel;
 mod layers;
 mod patches;

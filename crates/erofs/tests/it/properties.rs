@@ -32,7 +32,7 @@ fn node() -> impl Strategy<Value = Node> {
         2 => Just(Node::Directory),
         4 => prop::collection::vec(any::<u8>(), 0..20).prop_map(Node::File),
         1 => (any::<u8>(), 4000usize..13_000).prop_map(|(byte, size)| Node::File(vec![byte; size])),
-        1 => "[a-z]{1,9}/[a-z.]{1,20}".prop_map(Node::Symlink),
+        1 => "[a-z]{1,9}/[a-z]{1,20}".prop_map(Node::Symlink),
     ]
 }
 
