@@ -91,8 +91,6 @@ pub fn stored_images(index: &[u8]) -> Result<Vec<(ImageRef, Digest)>> {
 pub struct ImageStack {
     /// Top first; never empty.
     pub parts: Vec<Part>,
-    /// A part holds whiteouts: even a single one must be mounted through overlayfs.
-    pub has_whiteouts: bool,
 }
 
 #[derive(Deserialize)]
@@ -136,14 +134,13 @@ pub fn image_stack(store: &dyn Store, manifest: &Digest) -> Result<ImageStack> {
 /// The stack of layers with these diffIDs, lowest first; each layer's patch is above it.
 pub(crate) fn stack_of(store: &dyn Store, diff_ids: &[Digest]) -> Result<ImageStack> {
     let missing = |what: String| Error::Missing { what, store: store.location().into() };
-    let mut stack = ImageStack { parts: Vec::new(), has_whiteouts: false };
+    let mut stack = ImageStack { parts: Vec::new() };
     for (diff_id, chain_id) in diff_ids.iter().zip(chain_ids(diff_ids)).rev() {
         let layer = store.layer(diff_id)?.ok_or_else(|| missing(format!("layer {diff_id}")))?;
         if store.patch(&chain_id)?.is_some() {
             stack.parts.push(Part::Patch(chain_id));
         }
         stack.parts.push(Part::Layer(diff_id.clone()));
-        stack.has_whiteouts |= layer.has_whiteouts;
         if layer.root_is_opaque {
             break;
         }

@@ -30,9 +30,6 @@ pub struct LayerRecord {
     /// The layer hides everything below it.
     #[serde(default)]
     pub root_is_opaque: bool,
-    /// The layer holds whiteouts or opaque directories, so it makes sense only as part of an overlay.
-    #[serde(default)]
-    pub has_whiteouts: bool,
 }
 
 /// A finished patch image.
@@ -93,7 +90,6 @@ impl LayerRecord {
             implicit_directories: Vec::new(),
             external_links: Vec::new(),
             root_is_opaque: false,
-            has_whiteouts: false,
         }
     }
 }

@@ -1,0 +1,300 @@
+//! One build, from references to a Ready record.
+
+mod layer;
+mod patch;
+mod resolve;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imagecache_blocks::{
+    CacheRecord, Durability, ImageRecord, LockGuard, Part, PartRecord, References, SnapshotManifest, Store as _, VolumeContent,
+    VolumePart, write_snapshot,
+};
+use imagecache_core::{CachedImage, ErrorKind, EventSeverity, LayerStage, Phase, Platform, Progress};
+use imagecache_oci::{ImageSource, Session};
+use tokio::task::JoinSet;
+
+use crate::config::LimitsConfig;
+use crate::failure::Stop;
+use crate::tracker::Tracker;
+use layer::LayerJob;
+use resolve::{Resolved, Wanted};
+use sink::Budget;
+
+/// How often a build's progress is written down.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a build looks whether another process stopped building the same cache.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// Progress once every layer and patch is there.
+const PARTS_DONE: u8 = 97;
+const GIB: u64 = 1 << 30;
+
+/// What a build is given besides its record.
+#[derive(Debug)]
+pub(crate) struct BuildInput {
+    pub(crate) session: Session,
+    pub(crate) platform: Platform,
+    pub(crate) sources: Vec<ImageSource>,
+    pub(crate) limits: LimitsConfig,
+    pub(crate) concurrency: usize,
+}
+
+/// Builds the cache and writes how it ended. Returns when nothing of the build runs any more.
+pub(crate) async fn run(tracker: Arc<Tracker>, lock: Option<LockGuard>, input: BuildInput) {
+    match lock_cache(&tracker, lock).await {
+        Err(stop) => conclude(&tracker, stop).await,
+        // Held until the outcome is written: without it the build would look interrupted.
+        Ok(_lock) => {
+            if let Err(stop) = build(&tracker, input).await {
+                conclude(&tracker, stop).await;
+            }
+        }
+    }
+    tracker.finish();
+}
+
+/// Takes the cache's lock, which an earlier build of this cache may still hold while it ends.
+async fn lock_cache(tracker: &Tracker, lock: Option<LockGuard>) -> Result<LockGuard, Stop> {
+    if let Some(lock) = lock {
+        return Ok(lock);
+    }
+    let id = tracker.record().state.id;
+    loop {
+        if let Some(lock) = tracker.store.try_lock_cache(&id)? {
+            return Ok(lock);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_INTERVAL) => {}
+            () = tracker.cancelled() => return Err(Stop::Cancelled),
+        }
+    }
+}
+
+/// Writes down why the build ended.
+async fn conclude(tracker: &Arc<Tracker>, stop: Stop) {
+    let Some(phase) = stop.phase() else {
+        // A layer may have been finished after the cache was deleted.
+        let store = tracker.store.clone();
+        if let Err(stop) = blocking(move || store.collect_garbage().map_err(Stop::from)).await {
+            tracing::warn!(?stop, "cannot clean up after a cancelled build");
+        }
+        return;
+    };
+    if let Some(failure) = phase.failure() {
+        let id = tracker.record().state.id;
+        tracing::warn!(%id, phase = phase.as_str(), kind = failure.kind.as_str(), message = failure.message, "build ended");
+        tracker.event(EventSeverity::Warning, failure.kind.reason(), failure.message.clone());
+    }
+    tracker.edit(|record| {
+        let failed_at = matches!(phase, Phase::Failed(_)).then_some(record.state.updated_at);
+        record.state.expires_at = record.spec.retention.expires_at(record.state.created_at, failed_at);
+        record.state.phase = phase;
+        record.state.layers.clear();
+    });
+    let writer = Arc::clone(tracker);
+    match blocking(move || writer.persist(Durability::Durable)).await {
+        Ok(()) | Err(Stop::Cancelled) => {}
+        // On a full disk not even this fits; the record then says "interrupted" to whoever reads it next.
+        Err(Stop::Failed(failure) | Stop::Stalled(failure)) => {
+            tracing::error!(message = failure.message, "cannot write down how a build ended");
+        }
+    }
+}
+
+async fn build(tracker: &Arc<Tracker>, input: BuildInput) -> Result<(), Stop> {
+    let resolved = tokio::select! {
+        resolved = resolve::resolve_images(tracker, &input) => resolved?,
+        () = tracker.cancelled() => return Err(Stop::Cancelled),
+    };
+    let size_gib = tracker.record().spec.size_gib;
+    let budget = Arc::new(Budget::new(u64::from(size_gib) * GIB, resolved.compressed_bytes()));
+    resolved.check(&input.limits, &budget)?;
+    begin_creating(tracker, &resolved).await?;
+    let input = Arc::new(input);
+    let ticker = tokio::spawn(write_progress(Arc::clone(tracker)));
+    let layers = fetch_layers(tracker, &input, &resolved, &budget).await;
+    ticker.abort();
+    // Nothing may write an older record after this.
+    let _ = ticker.await;
+    layers?;
+    let finisher = Arc::clone(tracker);
+    blocking(move || finish(&finisher, &resolved, &budget)).await
+}
+
+/// Writes down what will be used before looking what is there: from then on it is not collected.
+async fn begin_creating(tracker: &Arc<Tracker>, resolved: &Resolved) -> Result<(), Stop> {
+    let references = References::of(&resolved.records);
+    tracker.edit(|record| {
+        record.images.clone_from(&resolved.records);
+        record.references = references;
+        record.state.phase = Phase::Creating;
+        record.state.layers = resolved.progress();
+        record.state.resolved = resolved.records.iter().map(cached_image).collect();
+    });
+    let writer = Arc::clone(tracker);
+    let blobs = resolved.blobs();
+    blocking(move || {
+        writer.persist(Durability::Durable)?;
+        for (digest, bytes) in &blobs {
+            writer.store.put_blob(digest, bytes)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn cached_image(record: &ImageRecord) -> CachedImage {
+    CachedImage { reference: record.reference.clone(), manifest: record.manifest.clone(), index: record.index.clone() }
+}
+
+/// Writes the record now and then, until it is stopped or the cache is gone.
+async fn write_progress(tracker: Arc<Tracker>) {
+    loop {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+        let writer = Arc::clone(&tracker);
+        match blocking(move || writer.persist(Durability::Relaxed)).await {
+            Ok(()) => {}
+            // `persist` has told everybody.
+            Err(Stop::Cancelled) => return,
+            // The build itself meets the same trouble where it matters.
+            Err(Stop::Failed(failure) | Stop::Stalled(failure)) => {
+                tracing::debug!(message = failure.message, "cannot write down progress");
+            }
+        }
+    }
+}
+
+/// Gets every layer into the store, several at once, large ones first so that none is left alone at the end.
+async fn fetch_layers(
+    tracker: &Arc<Tracker>,
+    input: &Arc<BuildInput>,
+    resolved: &Resolved,
+    budget: &Arc<Budget>,
+) -> Result<(), Stop> {
+    let mut wanted: Vec<Wanted> = resolved.wanted.clone();
+    wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+    let mut waiting = wanted.into_iter();
+    let mut running: JoinSet<Result<(), Stop>> = JoinSet::new();
+    let mut outcome = Ok(());
+    loop {
+        while outcome.is_ok() && running.len() < input.concurrency {
+            let Some(wanted) = waiting.next() else { break };
+            let Some(image) = resolved.images.get(wanted.image).cloned() else { continue };
+            let job = LayerJob {
+                tracker: Arc::clone(tracker),
+                input: Arc::clone(input),
+                budget: Arc::clone(budget),
+                image,
+                wanted,
+            };
+            running.spawn_blocking(move || job.run());
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let ended = ended.unwrap_or_else(|error| Err(Stop::stalled(ErrorKind::Internal, format!("a task died: {error}"))));
+        if let Err(stop) = ended
+            && outcome.is_ok()
+        {
+            // The others end as soon as they look; the first reason is the one to tell.
+            budget.stop();
+            outcome = Err(stop);
+        }
+    }
+    for image in &resolved.records {
+        if outcome.is_ok() {
+            let message = format!("Successfully pulled image {}", image.reference);
+            tracker.event(EventSeverity::Normal, "Pulled", message);
+        }
+    }
+    outcome
+}
+
+/// Patches, volume, snapshot, Ready. Blocks.
+fn finish(tracker: &Tracker, resolved: &Resolved, budget: &Budget) -> Result<(), Stop> {
+    let store = &tracker.store;
+    let mut parts: Vec<VolumePart> = Vec::new();
+    for image in &resolved.records {
+        let patches = patch::write_patches(store, image, &|| tracker.is_cancelled())?;
+        for (reference, patch) in image.layers.iter().zip(patches) {
+            let layer = store.layer(&reference.diff_id)?.ok_or_else(|| {
+                Stop::stalled(ErrorKind::Internal, format!("layer {} vanished from the store", reference.diff_id))
+            })?;
+            parts.push(PartRecord::Layer(layer).into());
+            parts.extend(patch.map(|patch| PartRecord::Patch(patch).into()));
+        }
+    }
+    tracker.edit(|record| record.state.progress = record.state.progress.max(Progress::from_percent(PARTS_DONE)));
+    let content = VolumeContent { images: resolved.records.clone(), blobs: resolved.blobs(), parts };
+    let previous = previous_snapshot(tracker);
+    let manifest = write_snapshot(store, &content, previous.as_ref())?;
+    if manifest.content_bytes() > budget.limit() {
+        return Err(budget.too_large(manifest.content_bytes()));
+    }
+    confirm(tracker, &manifest, &content)?;
+    let used: std::collections::BTreeSet<Part> = content.parts.iter().map(|part| part.part.clone()).collect();
+    tracker.edit(|record| {
+        // Patches that turned out not to be needed are no longer kept from the collector.
+        record.references.parts = used;
+        record.snapshot = Some(manifest.id.clone());
+        record.state.snapshot_id = Some(manifest.id.to_string());
+        record.state.content_bytes = Some(manifest.content_bytes());
+        record.state.phase = Phase::Ready;
+        record.state.progress = Progress::DONE;
+        record.state.layers.clear();
+    });
+    let message = format!("Created snapshot {} of {} MiB", manifest.id, manifest.content_bytes() >> 20);
+    tracker.event(EventSeverity::Normal, "SnapshotCreated", message);
+    tracker.persist(Durability::Durable)
+}
+
+/// The last look before Ready: the manifest as it can be read back lists exactly the blocks of the parts.
+fn confirm(tracker: &Tracker, manifest: &SnapshotManifest, content: &VolumeContent) -> Result<(), Stop> {
+    let wrong = |what: &str| Err(Stop::stalled(ErrorKind::Internal, format!("snapshot {}: {what}", manifest.id)));
+    if tracker.store.snapshot(&manifest.id)?.as_ref() != Some(manifest) {
+        return wrong("its manifest reads back differently");
+    }
+    let records: BTreeMap<&Part, &PartRecord> = content.parts.iter().map(|part| (&part.part, &part.record)).collect();
+    for (part, extent) in manifest.parts() {
+        let first = usize::try_from(extent.first_block).unwrap_or(usize::MAX);
+        let listed = manifest.blocks.get(first..).unwrap_or_default();
+        match records.get(&part) {
+            Some(record) if listed.starts_with(&record.blocks().digests) => {}
+            _ => return wrong(&format!("it does not list the blocks of {part}")),
+        }
+    }
+    Ok(())
+}
+
+/// The newest snapshot of the same owner under an older spec: its layers keep their place.
+fn previous_snapshot(tracker: &Tracker) -> Option<SnapshotManifest> {
+    let mine = tracker.record();
+    let owner = |record: &CacheRecord| record.state.key.as_str().rsplit_once('-').map(|(owner, _)| owner.to_owned());
+    let mut candidates: Vec<CacheRecord> = tracker
+        .store
+        .cache_ids()
+        .ok()?
+        .iter()
+        .filter(|id| **id != mine.state.id)
+        .filter_map(|id| tracker.store.record(id).ok().flatten())
+        .filter(|record| record.is_ready() && owner(record).is_some() && owner(record) == owner(&mine))
+        .collect();
+    candidates.sort_by_key(|record| record.state.created_at);
+    // A snapshot that cannot be read only costs the shared places.
+    candidates.iter().rev().find_map(|record| tracker.store.snapshot(record.snapshot.as_ref()?).ok().flatten())
+}
+
+/// Runs work that waits for disks or processors off the runtime's threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Stop> + Send + 'static,
+) -> Result<T, Stop> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Stop::stalled(ErrorKind::Internal, format!("a task died: {error}"))))
+}
+
+/// What a layer turned out to be, as an event says it.
+fn layer_event(stage: LayerStage) -> Option<&'static str> {
+    (stage == LayerStage::Reused).then_some("LayerReused")
+}

@@ -1,0 +1,154 @@
+//! Which manifests, configs and layers the references mean.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imagecache_blocks::{ImageRecord, LayerReference, chain_ids};
+use imagecache_core::{Digest, ErrorKind, EventSeverity, ImageRef, LayerProgress, LayerStage, Result as CoreResult};
+use imagecache_oci::{ImageSource, ResolvedImage};
+
+use super::sink::Budget;
+use super::BuildInput;
+use crate::config::LimitsConfig;
+use crate::failure::Stop;
+use crate::tracker::Tracker;
+
+/// A layer that the cache needs, once however many images share it.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The uncompressed layer.
+    pub(super) diff_id: Digest,
+    /// Compressed size in bytes.
+    pub(super) size: u64,
+    /// Which image to take it from.
+    pub(super) image: usize,
+    /// Which of that image's layers it is.
+    pub(super) layer: usize,
+    /// Its place in the state's list of layers.
+    pub(super) shown: usize,
+}
+
+/// All images of a cache.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) images: Vec<Arc<ResolvedImage>>,
+    pub(super) records: Vec<ImageRecord>,
+    pub(super) wanted: Vec<Wanted>,
+}
+
+/// Resolves every image of the spec, in order.
+pub(super) async fn resolve_images(tracker: &Tracker, input: &BuildInput) -> Result<Resolved, Stop> {
+    let references = tracker.record().spec.images;
+    let mut images = Vec::new();
+    for reference in &references {
+        tracker.event(EventSeverity::Normal, "Pulling", format!("Pulling image {reference}"));
+        images.push(Arc::new(resolve_image(input, reference).await?));
+    }
+    let records = references.iter().zip(&images).map(|(reference, image)| record(reference, image)).collect();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for (image, resolved) in images.iter().enumerate() {
+        for (layer, descriptor) in resolved.layers.iter().enumerate() {
+            if !wanted.iter().any(|other| other.diff_id == descriptor.diff_id) {
+                let (diff_id, size, shown) = (descriptor.diff_id.clone(), descriptor.size, wanted.len());
+                wanted.push(Wanted { diff_id, size, image, layer, shown });
+            }
+        }
+    }
+    Ok(Resolved { images, records, wanted })
+}
+
+/// Asks the configured files first, then the registry.
+async fn resolve_image(input: &BuildInput, reference: &ImageRef) -> CoreResult<ResolvedImage> {
+    for source in &input.sources {
+        let named = match source {
+            ImageSource::OciLayout { path, .. } => {
+                ImageSource::OciLayout { path: path.clone(), tag: Some(reference.to_string()) }
+            }
+            ImageSource::DockerArchive { path, .. } => {
+                ImageSource::DockerArchive { path: path.clone(), reference: Some(reference.to_string()) }
+            }
+            ImageSource::Registry(_) => continue,
+        };
+        match input.session.resolve(&named, &input.platform).await {
+            Ok(image) => return Ok(image),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    input.session.resolve(&ImageSource::Registry(reference.clone()), &input.platform).await
+}
+
+fn record(reference: &ImageRef, image: &ResolvedImage) -> ImageRecord {
+    let diff_ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    let layers = image.layers.iter().zip(chain_ids(&diff_ids)).map(|(layer, chain_id)| LayerReference {
+        diff_id: layer.diff_id.clone(),
+        chain_id,
+        blob: layer.digest.clone(),
+        blob_bytes: layer.size,
+    });
+    ImageRecord {
+        reference: reference.clone(),
+        media_type: image.manifest.media_type.clone(),
+        manifest: image.manifest.digest.clone(),
+        manifest_bytes: image.manifest.bytes.len() as u64,
+        index: image.index.as_ref().map(|index| index.digest.clone()),
+        config: image.config.digest.clone(),
+        platform: image.platform.clone(),
+        layers: layers.collect(),
+    }
+}
+
+impl Resolved {
+    /// Compressed bytes of all layers, shared ones counted once.
+    pub(super) fn compressed_bytes(&self) -> u64 {
+        self.wanted.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
+    }
+
+    /// What can be refused before anything is fetched.
+    pub(super) fn check(&self, limits: &LimitsConfig, budget: &Budget) -> Result<(), Stop> {
+        for image in &self.records {
+            if image.layers.is_empty() {
+                let message = format!("image {} has no layers, so there is nothing to cache", image.reference);
+                return Err(Stop::failed(ErrorKind::Unsupported, message));
+            }
+            if image.layers.len() > limits.max_layers {
+                let message = format!(
+                    "image {} has {} layers, at most {} are allowed",
+                    image.reference,
+                    image.layers.len(),
+                    limits.max_layers
+                );
+                return Err(Stop::failed(ErrorKind::Unsupported, message));
+            }
+        }
+        // Compressed, the images are smaller than what they become: too large now is too large for good.
+        if self.compressed_bytes() > budget.limit() {
+            return Err(budget.too_large(self.compressed_bytes()));
+        }
+        Ok(())
+    }
+
+    /// The layers as the state shows them.
+    pub(super) fn progress(&self) -> Vec<LayerProgress> {
+        let shown = self.wanted.iter().filter_map(|wanted| {
+            let descriptor = self.images.get(wanted.image)?.layers.get(wanted.layer)?;
+            Some(LayerProgress {
+                digest: descriptor.digest.clone(),
+                total_bytes: wanted.size,
+                done_bytes: 0,
+                stage: LayerStage::Waiting,
+            })
+        });
+        shown.collect()
+    }
+
+    /// Manifests, configs and indexes.
+    pub(super) fn blobs(&self) -> BTreeMap<Digest, Vec<u8>> {
+        self.images
+            .iter()
+            .flat_map(|image| [Some(&image.manifest), Some(&image.config), image.index.as_ref()])
+            .flatten()
+            .map(|blob| (blob.digest.clone(), blob.bytes.clone()))
+            .collect()
+    }
+}
