@@ -32,6 +32,11 @@ impl Drop for Scratch {
 }
 
 impl DirectoryStore {
+    /// A path for a file that only this process knows; it is removed with the process at the latest.
+    pub(crate) fn scratch_file(&self) -> Result<PathBuf> {
+        Ok(self.scratch()?.file())
+    }
+
     /// This process's scratch directory, made on first use.
     pub(super) fn scratch(&self) -> Result<Arc<Scratch>> {
         self.writable()?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use imagecache_blocks::mount::{mount_image, mount_volume, umount};
+use imagecache_blocks::mount::{mount_image, mount_volume, unmount};
 use imagecache_blocks::{DirectoryStore, ImageStack, LayerRecord, Part, Store as _, export};
 use imagecache_fakes::image::LayerBuilder;
 
@@ -14,7 +14,7 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _already_unmounted = umount(&self.0);
+        let _already_unmounted = unmount(&self.0);
     }
 }
 
@@ -56,7 +56,7 @@ fn an_image_is_its_layers_merged() {
     drop(guard);
     assert_eq!(names(&target), [""; 0]);
     assert_eq!(leftovers(test.dir.path()), [""; 0]);
-    assert!(umount(&target).unwrap_err().to_string().contains("nothing is mounted"));
+    assert!(unmount(&target).unwrap_err().to_string().contains("nothing is mounted"));
 }
 
 #[test]
@@ -110,9 +110,8 @@ fn a_volume_is_a_store_and_equals_its_export() {
     let file = fs::File::create_new(&flat).unwrap();
     export(&test.store, &manifest, &file, &flat, |_| {}).unwrap();
     let flat_root = test.mount_point("flat");
-    let status = std::process::Command::new("mount").args(["-t", "erofs", "-o", "loop,ro"]).arg(&flat).arg(&flat_root);
-    let status = { status }.status().unwrap();
-    assert!(status.success());
+    let mut mount = std::process::Command::new("mount");
+    assert!(mount.args(["-t", "erofs", "-o", "loop,ro"]).args([&flat, &flat_root]).status().unwrap().success());
     let _flat_guard = Mounted(flat_root.clone());
     let compared = std::process::Command::new("diff").arg("-r").args([&target, &flat_root]).status().unwrap();
     assert!(compared.success());
@@ -137,7 +136,7 @@ fn strangers_mounts_are_left_alone() {
     let test = TestStore::new();
     let target = test.mount_point("tmpfs");
     assert!(std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&target).status().unwrap().success());
-    let error = umount(&target).unwrap_err().to_string();
+    let error = unmount(&target).unwrap_err().to_string();
     assert!(std::process::Command::new("umount").arg(&target).status().unwrap().success());
     assert!(error.contains("was not mounted by imagecache"), "{error}");
 }
