@@ -108,6 +108,10 @@ impl ImageCacheDialect for ImageCache {
         &status.phase
     }
 
+    fn id(status: &ImageCacheStatus) -> &str {
+        &status.image_cache_id
+    }
+
     fn common(status: &ImageCacheStatus) -> &CommonStatus {
         &status.common
     }

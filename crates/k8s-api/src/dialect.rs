@@ -41,6 +41,9 @@ pub trait ImageCacheDialect:
     /// The vendor's word for the phase; empty when none was written yet.
     fn phase(status: &Self::Status) -> &str;
 
+    /// Id of the cache that pods may use; empty when none was written yet.
+    fn id(status: &Self::Status) -> &str;
+
     /// The part that both vendors' statuses have.
     fn common(status: &Self::Status) -> &CommonStatus;
 

@@ -1,6 +1,6 @@
 //! The part of the status that both dialects share: its schema and wire form.
 
-use imagecache_core::{CacheEvent, CacheId, MAX_EVENTS};
+use imagecache_core::{CacheEvent, CacheId, EventSeverity, MAX_EVENTS};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -17,21 +17,29 @@ const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 #[serde(rename_all = "camelCase", default)]
 pub struct StatusEvent {
     /// Name of the event, unique within the object.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// `Normal` or `Warning`.
     #[serde(rename = "type")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub type_: String,
     /// Why it happened, one CamelCase word.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// What happened, for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// When it last happened.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub timestamp: String,
     /// How often it happened in a row.
+    #[serde(skip_serializing_if = "is_zero")]
     pub count: i64,
     /// When it first happened.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub first_timestamp: String,
     /// When it last happened.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub last_timestamp: String,
 }
 
@@ -113,7 +121,27 @@ impl CommonStatus {
     }
 }
 
+fn is_zero(count: &i64) -> bool {
+    *count == 0
+}
+
 impl StatusEvent {
+    /// The event in core terms; `None` when its times are not times.
+    pub fn to_core(&self) -> Option<CacheEvent> {
+        Some(CacheEvent {
+            severity: if self.type_ == EventSeverity::Warning.as_str() {
+                EventSeverity::Warning
+            } else {
+                EventSeverity::Normal
+            },
+            reason: self.reason.clone(),
+            message: self.message.clone(),
+            count: u32::try_from(self.count).unwrap_or(1),
+            first_at: self.first_timestamp.parse().ok()?,
+            last_at: self.last_timestamp.parse().ok()?,
+        })
+    }
+
     fn new(owner: &str, event: &CacheEvent) -> Self {
         Self {
             // Kubernetes names its own events so: the object and the time in hexadecimal.

@@ -123,6 +123,10 @@ impl ImageCacheDialect for ImageCache {
         &status.imc_phase
     }
 
+    fn id(status: &ImageCacheStatus) -> &str {
+        &status.imc_id
+    }
+
     fn common(status: &ImageCacheStatus) -> &CommonStatus {
         &status.common
     }

@@ -1,0 +1,217 @@
+//! What the provider last said of every cache, and who wants to hear of changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use imagecache_core::{CacheKey, CacheSpec, CacheState, Failure, Phase};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+/// The part of a key that names its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Owner(String);
+
+impl Owner {
+    /// The owner with Kubernetes UID `uid`.
+    pub(super) fn of_uid(uid: &str) -> Self {
+        // Which spec does not matter: every key of one owner starts the same way.
+        Self::of_key(&CacheKey::new(uid, &CacheSpec::new(Vec::new())))
+    }
+
+    fn of_key(key: &CacheKey) -> Self {
+        let text = key.as_str();
+        Self(text.rsplit_once('-').map_or(text, |(owner, _)| owner).to_owned())
+    }
+}
+
+/// Where to send the name of an object whose cache changed.
+pub(super) type Wake = UnboundedSender<String>;
+
+/// States by owner and key. One listing refreshes all of them; calls to the provider in between refresh single ones.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    inner: Mutex<Inner>,
+    changed_by_us: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    loaded: bool,
+    failure: Option<Failure>,
+    caches: HashMap<Owner, BTreeMap<CacheKey, Entry>>,
+    interested: HashMap<Owner, (String, Wake)>,
+}
+
+/// A state, or the mark that the cache was removed, and when we heard of it.
+#[derive(Debug)]
+struct Entry {
+    state: Option<CacheState>,
+    heard_at: Instant,
+}
+
+impl States {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every critical section leaves the maps whole, so a poisoned lock holds nothing broken.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a listing that was started at `started`, and wakes the objects whose caches changed.
+    ///
+    /// What was heard after `started` is newer than the listing and stays.
+    pub(super) fn listed(&self, states: Vec<CacheState>, started: Instant) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        inner.loaded = true;
+        inner.failure = None;
+        let mut fresh: HashMap<Owner, BTreeMap<CacheKey, CacheState>> = HashMap::new();
+        for state in states {
+            let owner = Owner::of_key(&state.key);
+            fresh.entry(owner).or_default().insert(state.key.clone(), state);
+        }
+        let mut changed = Vec::new();
+        inner.caches.retain(|owner, known| {
+            let mut listed = fresh.remove(owner).unwrap_or_default();
+            let before = known.len();
+            let mut differs = false;
+            known.retain(|key, entry| {
+                let state = listed.remove(key);
+                if entry.heard_at > started {
+                    return true;
+                }
+                differs |= entry.state != state;
+                entry.state = state;
+                entry.state.is_some()
+            });
+            differs |= !listed.is_empty() || known.len() != before;
+            known.extend(
+                listed
+                    .into_iter()
+                    .map(|(key, state)| (key, Entry::heard(state, started))),
+            );
+            if differs {
+                changed.push(owner.clone());
+            }
+            !known.is_empty()
+        });
+        for (owner, listed) in fresh {
+            let entries = listed
+                .into_iter()
+                .map(|(key, state)| (key, Entry::heard(state, started)));
+            inner.caches.insert(owner.clone(), entries.collect());
+            changed.push(owner);
+        }
+        for (name, wake) in changed.iter().filter_map(|owner| inner.interested.get(owner)) {
+            // A closed channel means that this controller is shutting down.
+            let _ = wake.send(name.clone());
+        }
+    }
+
+    /// Notes that a listing failed; what was known stays.
+    pub(super) fn listing_failed(&self, failure: Failure) {
+        self.lock().failure = Some(failure);
+    }
+
+    /// Whether the states can be relied on: at least one listing succeeded.
+    ///
+    /// # Errors
+    ///
+    /// Why not; `Ok(false)` while the first listing is under way.
+    pub(super) fn loaded(&self) -> Result<bool, Failure> {
+        let inner = self.lock();
+        match (&inner.failure, inner.loaded) {
+            (_, true) => Ok(true),
+            (Some(failure), false) => Err(failure.clone()),
+            (None, false) => Ok(false),
+        }
+    }
+
+    /// What is known of `key`.
+    pub(super) fn get(&self, key: &CacheKey) -> Option<CacheState> {
+        let inner = self.lock();
+        inner.caches.get(&Owner::of_key(key))?.get(key)?.state.clone()
+    }
+
+    /// Keys of all caches of `owner`.
+    pub(super) fn keys(&self, owner: &Owner) -> Vec<CacheKey> {
+        let inner = self.lock();
+        let entries = inner.caches.get(owner).into_iter().flatten();
+        entries
+            .filter(|(_, entry)| entry.state.is_some())
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Takes what a call to the provider just told, and asks for a listing soon.
+    pub(super) fn heard(&self, state: CacheState) {
+        let key = state.key.clone();
+        self.put(key, Some(state));
+        self.changed_by_us.notify_one();
+    }
+
+    /// Notes that the cache under `key` was just removed.
+    pub(super) fn removed(&self, key: &CacheKey) {
+        self.put(key.clone(), None);
+    }
+
+    fn put(&self, key: CacheKey, state: Option<CacheState>) {
+        let entry = Entry {
+            state,
+            heard_at: Instant::now(),
+        };
+        self.lock()
+            .caches
+            .entry(Owner::of_key(&key))
+            .or_default()
+            .insert(key, entry);
+    }
+
+    /// From now on `wake` is told `name` when a cache of `owner` changes.
+    pub(super) fn tell(&self, owner: Owner, name: String, wake: &Wake) {
+        self.lock().interested.insert(owner, (name, wake.clone()));
+    }
+
+    /// Nobody wants to hear of `owner` any more.
+    pub(super) fn forget(&self, owner: &Owner) {
+        self.lock().interested.remove(owner);
+    }
+
+    /// How many caches there are by phase, and whether any is still moving.
+    pub(super) fn census(&self) -> Census {
+        let inner = self.lock();
+        let mut census = Census::default();
+        for state in inner
+            .caches
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(|entry| entry.state.as_ref())
+        {
+            *census.by_phase.entry(state.phase.as_str()).or_default() += 1;
+            census.moving |= matches!(state.phase, Phase::Pending | Phase::Creating | Phase::Unknown(_));
+        }
+        census
+    }
+
+    /// Resolves when something was started that a listing should follow soon.
+    pub(super) async fn changed_by_us(&self) {
+        self.changed_by_us.notified().await;
+    }
+}
+
+impl Entry {
+    fn heard(state: CacheState, heard_at: Instant) -> Self {
+        Self {
+            state: Some(state),
+            heard_at,
+        }
+    }
+}
+
+/// A count of all caches.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Census {
+    /// Caches by the stable name of their phase.
+    pub(super) by_phase: BTreeMap<&'static str, u64>,
+    /// Whether any cache changes by itself.
+    pub(super) moving: bool,
+}

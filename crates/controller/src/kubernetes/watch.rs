@@ -1,0 +1,83 @@
+//! Watches every cache with one listing an interval.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use imagecache_core::{CacheProvider, Error, Failure};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::context::Shared;
+use super::health::Health;
+use super::policy;
+
+/// With no build running only other processes change caches: looking this many times more seldom is soon enough.
+const IDLE_FACTOR: u32 = 10;
+
+/// Lists all caches until it is dropped.
+pub(super) async fn watch(provider: &dyn CacheProvider, shared: &Shared, poll_interval: Duration, health: &Health) {
+    let (states, metrics) = (&shared.states, &shared.metrics);
+    let mut failures = 0;
+    loop {
+        let started = Instant::now();
+        let result = provider.list().await;
+        metrics.provider_call("list", result.as_ref().err());
+        let wait = match result {
+            Ok(listed) => {
+                if failures > 0 {
+                    info!("the provider lists its caches again");
+                }
+                failures = 0;
+                states.listed(listed, started);
+                health.listed();
+                let census = states.census();
+                metrics.caches(&census);
+                if census.moving {
+                    poll_interval
+                } else {
+                    poll_interval * IDLE_FACTOR
+                }
+            }
+            Err(error) => {
+                if failures == 0 {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot list caches, the last known states stay"
+                    );
+                }
+                states.listing_failed(failure(&error));
+                let delay = policy::delay(error.kind(), failures, error.retry_after());
+                failures += 1;
+                // Even a mistake in the configuration may be mended from outside, for example by a new credential.
+                delay.unwrap_or(poll_interval * IDLE_FACTOR).max(poll_interval)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = states.changed_by_us(), if failures == 0 => {
+                // Many builds started at once still cost one listing an interval.
+                tokio::time::sleep(poll_interval.saturating_sub(started.elapsed())).await;
+            }
+        }
+    }
+}
+
+/// What users are told about `error`: its message, its cause if the message leaves that out, and the vendor's request id.
+pub(super) fn failure(error: &Error) -> Failure {
+    let mut message = error.message().to_owned();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = cause.source();
+    }
+    if let Some(id) = error.request_id() {
+        message = format!("{message} (request id {id})");
+    }
+    Failure {
+        kind: error.kind(),
+        message,
+    }
+}
