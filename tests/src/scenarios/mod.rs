@@ -7,7 +7,7 @@ mod crash;
 mod deploy;
 mod filesystem;
 mod full_disk;
-mod images;
+pub mod images;
 mod kubectl;
 mod lifecycle;
 mod wrong_specs;

@@ -4,4 +4,5 @@
 #![allow(clippy::expect_used)]
 
 mod compare;
+mod reference;
 mod runner;

@@ -1,0 +1,38 @@
+//! The two references that scenarios compare with agree on the images of the scenarios, where they are meant to.
+
+use imagecache_tests::binary::tool;
+use imagecache_tests::compare::{Rules, TimePrecision, same_tree};
+use imagecache_tests::containerd::Containerd;
+use imagecache_tests::image::Layout;
+use imagecache_tests::registry::Registry;
+use imagecache_tests::scenarios::images;
+
+#[tokio::test]
+#[ignore = "needs root, umoci and containerd"]
+async fn umoci_and_containerd_agree() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut layout = Layout::new(&dir.path().join("oci")).expect("layout");
+    layout.add("basic", &images::basic().expect("basic")).expect("add");
+    layout
+        .add("whiteouts", &images::whiteouts().expect("whiteouts"))
+        .expect("add");
+    let registry = Registry::serve(&layout).await.expect("registry");
+    let containerd = Containerd::start(dir.path()).await.expect("containerd");
+    for tag in ["basic", "whiteouts"] {
+        let mounted = containerd
+            .mount(&registry.image(tag), &dir.path().join(format!("mount-{tag}")))
+            .await
+            .expect(tag);
+        let bundle = dir.path().join(format!("bundle-{tag}"));
+        tool(
+            "umoci",
+            &["unpack", "--image", &layout.umoci_name(tag), &bundle.to_string_lossy()],
+        )
+        .await
+        .expect(tag);
+        let rules = Rules {
+            times: TimePrecision::Nanoseconds,
+        };
+        same_tree(("umoci", &bundle.join("rootfs")), ("containerd", mounted.path()), rules).expect(tag);
+    }
+}
