@@ -94,7 +94,10 @@ impl Authenticator {
                 header: bearer(&token)?,
                 until: None,
             },
-            (Some(challenge), _, login) => token(client, endpoint, challenge, login.as_ref(), bounded).await?,
+            (Some(challenge), _, login) => {
+                let refusal = self.refusal(endpoint, bounded);
+                token(client, endpoint, challenge, login.as_ref(), refusal, bounded).await?
+            }
             (None, Some(_), Some(Login::Password { username, password })) => Held {
                 header: basic(&username, &password)?,
                 until: None,
@@ -109,7 +112,7 @@ impl Authenticator {
             }
         };
         if Some(&held.header) == refused {
-            return Err(refusal(endpoint, bounded));
+            return Err(self.refusal(endpoint, bounded));
         }
         self.tokens
             .lock()
@@ -118,21 +121,29 @@ impl Authenticator {
         Ok(())
     }
 
+    /// The error for a login that was tried and refused.
+    pub(crate) fn refusal(&self, endpoint: &Endpoint, bounded: &Bounded<'_>) -> Error {
+        let helped = self.keyring.default_helper.is_some() || !self.keyring.helpers.is_empty();
+        let message = if helped || self.keyring.lookup(&endpoint.host, &endpoint.repository).is_some() {
+            format!(
+                "registry `{}` refuses the credentials for {}",
+                endpoint.host, bounded.what
+            )
+        } else {
+            format!(
+                "registry `{}` gives no anonymous access to {}, or it does not exist",
+                endpoint.host, bounded.what
+            )
+        };
+        fail(ErrorKind::Unauthenticated, bounded.operation, message)
+    }
+
     async fn login(&self, endpoint: &Endpoint) -> Result<Option<Login>, Error> {
         if let Some(login) = self.keyring.lookup(&endpoint.host, &endpoint.repository) {
             return Ok(Some(login.clone()));
         }
         credential_helper::login(&self.keyring, &endpoint.host).await
     }
-}
-
-/// The error for credentials that were tried and refused.
-pub(crate) fn refusal(endpoint: &Endpoint, bounded: &Bounded<'_>) -> Error {
-    let message = format!(
-        "registry `{}` refuses the credentials for {}",
-        endpoint.host, bounded.what
-    );
-    fail(ErrorKind::Unauthenticated, bounded.operation, message)
 }
 
 fn key(endpoint: &Endpoint) -> (String, String) {
@@ -148,6 +159,7 @@ async fn token(
     endpoint: &Endpoint,
     challenge: &Challenge,
     login: Option<&Login>,
+    refusal: Error,
     bounded: &Bounded<'_>,
 ) -> Result<Held, Error> {
     let bad = |problem: &str| {
@@ -193,7 +205,7 @@ async fn token(
             _ => client.get(realm),
         }
     };
-    let answer = transport::token_answer(request, endpoint, login.is_some(), bounded, MAX_TOKEN_ANSWER_BYTES).await?;
+    let answer = transport::token_answer(request, endpoint, refusal, bounded, MAX_TOKEN_ANSWER_BYTES).await?;
     // The parser's message could repeat the token.
     let answer: TokenAnswer = serde_json::from_slice(&answer).map_err(|_| bad("gives a malformed answer"))?;
     let text = answer

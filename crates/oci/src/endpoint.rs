@@ -55,6 +55,11 @@ impl Endpoint {
         self.base.scheme() == "http"
     }
 
+    /// Whether this is not the registry itself.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.namespace.is_some()
+    }
+
     /// Scheme, host and port, the unit that credentials belong to.
     pub(crate) fn origin(&self) -> String {
         self.base.origin().ascii_serialization()

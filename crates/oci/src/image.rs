@@ -57,6 +57,17 @@ impl ResolvedImage {
         &self.index.as_ref().unwrap_or(&self.manifest).digest
     }
 
+    /// The same image, with layers read from the registry itself: for a second try after a mirror served wrong bytes.
+    #[must_use]
+    pub fn without_mirrors(&self) -> Self {
+        let mut image = self.clone();
+        if let Origin::Registry(endpoints) = self.origin.as_ref() {
+            let own = endpoints.iter().filter(|endpoint| !endpoint.is_mirror()).cloned();
+            image.origin = Arc::new(Origin::Registry(own.collect()));
+        }
+        image
+    }
+
     /// Sum of the sizes of all layer blobs, in bytes.
     pub fn compressed_size(&self) -> u64 {
         self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))

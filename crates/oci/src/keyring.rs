@@ -11,6 +11,8 @@ use crate::error::fail;
 
 /// User name that marks the password as an identity token.
 const TOKEN_USER: &str = "<token>";
+/// User name under which an access token travels in a [`RegistryCredential`]; our own, Docker has none.
+const ACCESS_TOKEN_USER: &str = "<access-token>";
 /// Docker Hub's name in image references.
 const DOCKER_HUB: &str = "docker.io";
 
@@ -70,6 +72,7 @@ impl Keyring {
             let (host, path) = normalise(&credential.server);
             let login = match credential.username.as_str() {
                 TOKEN_USER => Login::Identity(credential.password.clone()),
+                ACCESS_TOKEN_USER => Login::Registry(credential.password.clone()),
                 username => Login::Password {
                     username: username.to_owned(),
                     password: credential.password.clone(),
@@ -137,7 +140,8 @@ impl Keyring {
                 };
                 let (username, password) = match &entry.login {
                     Login::Password { username, password } => (username.clone(), password.clone()),
-                    Login::Identity(token) | Login::Registry(token) => (TOKEN_USER.to_owned(), token.clone()),
+                    Login::Identity(token) => (TOKEN_USER.to_owned(), token.clone()),
+                    Login::Registry(token) => (ACCESS_TOKEN_USER.to_owned(), token.clone()),
                 };
                 RegistryCredential {
                     server,

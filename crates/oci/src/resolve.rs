@@ -31,7 +31,8 @@ pub(crate) fn finish(mut parts: Parts, platform: &Platform, origin: Arc<Origin>)
     manifest::check_image(&parts.manifest, &config, &what)?;
     // A config without a platform is old or minimal; there is nothing to compare then.
     let known = !config.platform.os.is_empty() && !config.platform.architecture.is_empty();
-    if known && !select::runs_on(&config.platform, platform) {
+    // An index is trusted over the config: old builders leave the variant out of configs.
+    if parts.index.is_none() && known && !select::runs_on(&config.platform, platform) {
         let message = format!("{what} has no platform {platform}; it has: {}", config.platform);
         return Err(fail(ErrorKind::NotFound, "resolve", message));
     }

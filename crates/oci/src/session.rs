@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use imagecache_core::{Error, ErrorKind, Platform, RegistryCredential, Result};
+use imagecache_core::{ErrorKind, Platform, RegistryCredential, Result};
 
 use crate::archive::{self, FilePart};
 use crate::auth::Authenticator;
@@ -126,7 +126,8 @@ impl Session {
     /// Opens layer number `index` (from 0, lowest first) of an image.
     ///
     /// The download starts at once, as a task of the current Tokio runtime; the stream itself is read on a blocking
-    /// thread. Errors: `Internal` when there is no such layer or no runtime; everything else comes out of the stream.
+    /// thread. An open stream holds one of its host's connections until it was read or dropped, so read what you open side
+    /// by side, not one after the other. Errors: `Internal` when there is no such layer or no runtime; everything else comes out of the stream.
     pub fn open_layer(&self, image: &ResolvedImage, index: usize, options: LayerOptions) -> Result<LayerStream> {
         let number = index + 1;
         let layer = image.layers.get(index).ok_or_else(|| {
@@ -178,8 +179,6 @@ impl Session {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(Error::from(
-            fail(ErrorKind::Internal, "resolve", "reading stopped").with_source(error),
-        ))
+        Err(fail(ErrorKind::Internal, "resolve", "reading stopped").with_source(error))
     })
 }

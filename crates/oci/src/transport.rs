@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
-use crate::auth::{self, Authenticator};
+use crate::auth::Authenticator;
 use crate::challenge::parse_challenges;
 use crate::endpoint::Endpoint;
 use crate::error::fail;
@@ -133,7 +133,7 @@ impl Ask<'_> {
             let ours = response.url().origin() == self.url.origin();
             if status == StatusCode::UNAUTHORIZED && ours {
                 if logged_in {
-                    return Attempt::Stop(auth::refusal(self.endpoint, &self.bounded));
+                    return Attempt::Stop(self.auth.refusal(self.endpoint, &self.bounded));
                 }
                 logged_in = true;
                 let values = response.headers().get_all(WWW_AUTHENTICATE);
@@ -197,11 +197,11 @@ impl Ask<'_> {
     }
 }
 
-/// Asks a token server, with retries. `with_login` tells how to word a refusal.
+/// Asks a token server, with retries. `refusal` is the error for a login that it does not accept.
 pub(crate) async fn token_answer(
     request: RequestBuilder,
     endpoint: &Endpoint,
-    with_login: bool,
+    refusal: Error,
     bounded: &Bounded<'_>,
     cap: usize,
 ) -> Result<Bytes, Error> {
@@ -213,16 +213,8 @@ pub(crate) async fn token_answer(
         let (error, wait) = match send_once(copy, &endpoint.host, bounded).await {
             Ok(mut response) if response.status().is_success() => return read_all(&mut response, cap, bounded).await,
             Ok(response) => match response.status() {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if with_login => {
-                    return Err(auth::refusal(endpoint, bounded));
-                }
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    let message = format!(
-                        "registry `{}` gives no anonymous access to {}, or it does not exist",
-                        endpoint.host, bounded.what
-                    );
-                    return Err(fail(ErrorKind::Unauthenticated, bounded.operation, message));
-                }
+                // OAuth2 servers answer 400 to a grant that they do not like.
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => return Err(refusal),
                 _ => match failed(&response, &endpoint.host, bounded) {
                     Attempt::Again(error, wait) => (error, wait),
                     Attempt::Stop(_) | Attempt::Done(_) => {

@@ -4,7 +4,7 @@ use imagecache_core::ErrorKind;
 use imagecache_fakes::registry::{FakeRegistry, Fault, FaultKind};
 use imagecache_oci::{HostsConfig, Keyring, Puller, SessionOptions};
 
-use crate::support::{one_layer_image, pull, quick_retry, resolve, session};
+use crate::support::{one_layer_image, pull, quick_retry, read_layer, resolve, session};
 
 fn puller(config: &str) -> Puller {
     Puller::new(toml::from_str::<HostsConfig>(config).unwrap(), Keyring::default()).with_retry(quick_retry())
@@ -61,6 +61,31 @@ async fn a_mirror_that_breaks_in_the_middle_is_continued_from_the_registry() {
             .requests()
             .iter()
             .any(|request| request.path.contains(digest.as_str()) && request.range.is_some())
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_that_lies_can_be_left_out() {
+    let (registry, mirror) = (
+        FakeRegistry::start().await.unwrap(),
+        FakeRegistry::start().await.unwrap(),
+    );
+    let image = one_layer_image();
+    let reference = registry.push("a", "1", &image);
+    mirror.push("a", "1", &image);
+    mirror.inject(Fault::on(&image.layers[0].blob.digest, FaultKind::WrongBytes));
+    let config = format!(
+        "[host.\"{}\"]\nmirrors = [{{ url = \"{}\" }}]",
+        registry.host(),
+        mirror.url()
+    );
+    let session = puller(&config).session(SessionOptions::default());
+    let resolved = resolve(&session, &reference).await.unwrap();
+    let error = read_layer(&session, &resolved, 0).await.unwrap_err();
+    assert!(imagecache_oci::is_wrong_digest(&error), "{error}");
+    assert_eq!(
+        read_layer(&session, &resolved.without_mirrors(), 0).await.unwrap(),
+        image.layers[0].tar
     );
 }
 

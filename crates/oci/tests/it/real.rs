@@ -1,11 +1,13 @@
 //! The same against Docker's own registry program.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use imagecache_fakes::image::Image;
+use imagecache_oci::{HostsConfig, Keyring, Puller, SessionOptions};
 
-use crate::support::{one_layer_image, pull, session};
+use crate::support::{one_layer_image, pull, puller, quick_retry, session};
 
 /// A running registry, ended when dropped.
 struct Registry(Child);
@@ -18,7 +20,7 @@ impl Drop for Registry {
 }
 
 /// Writes `image` where the registry's file storage looks for `repository:tag`.
-fn store(root: &std::path::Path, repository: &str, tag: &str, image: &Image) {
+fn store(root: &Path, repository: &str, tag: &str, image: &Image) {
     let base = root.join("docker/registry/v2");
     let write = |path: std::path::PathBuf, bytes: &[u8]| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,21 +53,17 @@ fn store(root: &std::path::Path, repository: &str, tag: &str, image: &Image) {
     );
 }
 
-#[tokio::test]
-#[ignore = "needs docker-registry"]
-async fn dockers_own_registry() {
-    let directory = tempfile::tempdir().unwrap();
-    let image = one_layer_image();
-    store(directory.path(), "a/b", "1", &image);
+/// Starts the registry on a free port with `tls` (lines of its `http` section).
+async fn start(directory: &Path, tls: &str) -> (Registry, u16) {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
         .port();
-    let config = directory.path().join("config.yml");
+    let config = directory.join("config.yml");
     let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-        directory.path().display()
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{tls}",
+        directory.display()
     );
     std::fs::write(&config, text).unwrap();
     let child = Command::new("docker-registry")
@@ -75,14 +73,90 @@ async fn dockers_own_registry() {
         .stderr(Stdio::null())
         .spawn()
         .expect("docker-registry is installed");
-    let _registry = Registry(child);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let registry = Registry(child);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         assert!(Instant::now() < deadline, "the registry does not start");
         tokio::task::yield_now().await;
     }
+    (registry, port)
+}
+
+fn openssl(directory: &Path, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .output();
+    let output = output.expect("openssl is installed");
+    assert!(
+        output.status.success(),
+        "{arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs docker-registry"]
+async fn dockers_own_registry() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = one_layer_image();
+    store(directory.path(), "a/b", "1", &image);
+    let (_registry, port) = start(directory.path(), "").await;
     assert_eq!(
         pull(&session(), &format!("127.0.0.1:{port}/a/b:1")).await.unwrap(),
         image.layers[0].tar
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs docker-registry and openssl"]
+async fn https_with_a_private_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let image = one_layer_image();
+    store(path, "a/b", "1", &image);
+    std::fs::write(path.join("san"), "subjectAltName=IP:127.0.0.1").unwrap();
+    openssl(
+        path,
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
+    );
+    openssl(
+        path,
+        "req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=leaf",
+    );
+    openssl(
+        path,
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 2 -extfile san",
+    );
+    let tls = format!(
+        "  tls:\n    certificate: {0}/leaf.pem\n    key: {0}/leaf.key\n",
+        path.display()
+    );
+    let (_registry, port) = start(path, &tls).await;
+    let reference = format!("127.0.0.1:{port}/a/b:1");
+    let ca = format!("ca = [\"{}/ca.pem\"]", path.display());
+    for (name, settings, fine) in [
+        ("ca", ca.as_str(), true),
+        ("skip", "skip_verify = true", true),
+        ("unknown", "plain_http = false", false),
+    ] {
+        let config = toml::from_str::<HostsConfig>(&format!("[host.\"127.0.0.1:{port}\"]\n{settings}")).unwrap();
+        let session = Puller::new(config, Keyring::default())
+            .with_retry(quick_retry())
+            .session(SessionOptions::default());
+        match pull(&session, &reference).await {
+            Ok(bytes) => assert!(fine && bytes == image.layers[0].tar, "{name}"),
+            Err(error) => assert!(!fine && error.message().contains("not trusted"), "{name}: {error}"),
+        }
+    }
+    let insecure = vec![format!("127.0.0.1:{port}")];
+    let options = SessionOptions {
+        insecure_registries: insecure,
+        ..SessionOptions::default()
+    };
+    assert_eq!(
+        pull(&puller().session(options), &reference).await.unwrap(),
+        image.layers[0].tar,
+        "insecure"
     );
 }
