@@ -9,6 +9,9 @@ const TRAILER_BYTES: u32 = 8;
 /// Fixed part of a header.
 const HEADER_BYTES: usize = 10;
 
+/// First byte of a member.
+const MAGIC: u8 = 0x1f;
+
 const FLAG_HEADER_CRC: u8 = 2;
 const FLAG_EXTRA: u8 = 4;
 const FLAG_NAME: u8 = 8;
@@ -20,7 +23,6 @@ pub(crate) struct GzipFrame {
     place: Place,
     flags: u8,
     header: [u8; HEADER_BYTES],
-    members: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +77,6 @@ impl GzipFrame {
 
     /// The deflate stream ended; the trailer follows.
     pub(crate) fn end_of_body(&mut self) {
-        self.members += 1;
         self.place = Place::Trailer(TRAILER_BYTES);
     }
 
@@ -91,6 +92,7 @@ impl GzipFrame {
             Place::Between if byte == 0 => Place::Padding,
             Place::Padding if byte == 0 => Place::Padding,
             Place::Padding => return bad("there is data after the padding"),
+            Place::Between if byte != MAGIC => return bad("there is garbage after the data"),
             Place::Between => self.header(0, byte)?,
             Place::Header(at) => self.header(at, byte)?,
             Place::ExtraLength { low: None } => Place::ExtraLength { low: Some(byte) },
@@ -119,7 +121,7 @@ impl GzipFrame {
             return Ok(Place::Header(at + 1));
         }
         let [id1, id2, method, flags, ..] = self.header;
-        if (id1, id2, method) != (0x1f, 0x8b, 8) {
+        if (id1, id2, method) != (MAGIC, 0x8b, 8) {
             let problem = if self.members == 0 {
                 "it has no gzip header"
             } else {

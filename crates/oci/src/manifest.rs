@@ -115,7 +115,7 @@ pub fn parse_document(bytes: &[u8], media_type: Option<&str>, what: &str) -> Res
     let raw: RawDocument = serde_json::from_slice(bytes).map_err(|error| {
         fail(ErrorKind::Internal, "resolve", format!("{what} is not a manifest")).with_source(error)
     })?;
-    if raw.schema_version == Some(1) || media_type.is_some_and(|m| m.contains("manifest.v1+")) {
+    if raw.schema_version == Some(1) || media_type.is_some_and(|m| m.contains("docker.distribution.manifest.v1")) {
         let message = format!(
             "{what} has the obsolete format `Docker schema 1`; push the image again with a current tool to convert it"
         );
