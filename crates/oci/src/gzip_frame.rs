@@ -55,7 +55,6 @@ impl Default for GzipFrame {
             place: Place::Header(0),
             flags: 0,
             header: [0; HEADER_BYTES],
-            members: 0,
         }
     }
 }
@@ -122,12 +121,7 @@ impl GzipFrame {
         }
         let [id1, id2, method, flags, ..] = self.header;
         if (id1, id2, method) != (MAGIC, 0x8b, 8) {
-            let problem = if self.members == 0 {
-                "it has no gzip header"
-            } else {
-                "there is garbage after the data"
-            };
-            return Err(DecodeError::Gzip(problem.to_owned()));
+            return Err(DecodeError::Gzip("it has no gzip header".to_owned()));
         }
         self.flags = flags;
         Ok(self.after(0))
