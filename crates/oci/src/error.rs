@@ -35,16 +35,18 @@ pub fn is_wrong_digest(error: &Error) -> bool {
 /// Gets back the error that a [`LayerStream`](crate::LayerStream) reported through `io::Error`, also when other readers
 /// wrapped it. `None` means that the error came from somewhere else, for example the disk.
 pub fn error_from_io(error: &io::Error) -> Option<Error> {
-    let mut next: Option<&(dyn StdError + 'static)> = error.get_ref().map(|inner| inner as _);
+    find_cause::<Error>(error).map(copy_of)
+}
+
+/// Looks for an error of type `T` in `error` and its causes, also inside `io::Error`, whose `source` skips what it holds.
+pub(crate) fn find_cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
     while let Some(current) = next {
-        if let Some(found) = current.downcast_ref::<Error>() {
-            return Some(copy_of(found));
+        if let Some(found) = current.downcast_ref::<T>() {
+            return Some(found);
         }
-        next = match current.downcast_ref::<io::Error>() {
-            // `io::Error::source` skips the error that it holds.
-            Some(io) => io.get_ref().map(|inner| inner as _),
-            None => current.source(),
-        };
+        let held = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = held.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| current.source());
     }
     None
 }

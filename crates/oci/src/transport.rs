@@ -12,7 +12,7 @@ use url::Url;
 use crate::auth::Authenticator;
 use crate::challenge::parse_challenges;
 use crate::endpoint::Endpoint;
-use crate::error::fail;
+use crate::error::{fail, find_cause};
 use crate::retry::{RetryPolicy, retry_after};
 
 /// Redirects followed for one request; registries need one or two.
@@ -168,7 +168,7 @@ impl Ask<'_> {
             if self.from > 0 {
                 request = request.header(RANGE, format!("bytes={}-", self.from));
             }
-            let host = url.host_str().unwrap_or_default().to_owned();
+            let host = host_of(&url);
             let response = send_once(request, &host, &self.bounded).await?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(response);
@@ -195,6 +195,12 @@ impl Ask<'_> {
         );
         Attempt::Stop(fail(ErrorKind::Unavailable, self.bounded.operation, message))
     }
+}
+
+/// Host and port, as errors name them.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Asks a token server, with retries. `refusal` is the error for a login that it does not accept.
@@ -272,24 +278,11 @@ fn unsent(error: reqwest::Error, host: &str, bounded: &Bounded<'_>) -> Attempt {
 
 /// What is wrong with a TLS handshake, if it is that: time does not mend it.
 fn tls_problem(error: &reqwest::Error) -> Option<&'static str> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = next {
-        let tls = current.downcast_ref::<rustls::Error>().or_else(|| {
-            let io = current.downcast_ref::<std::io::Error>()?;
-            io.get_ref()?.downcast_ref::<rustls::Error>()
-        });
-        match tls {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return Some("its certificate is not trusted; configure its `ca`");
-            }
-            Some(rustls::Error::InvalidMessage(_)) => {
-                return Some("it does not speak HTTPS; configure `plain_http` if that is right");
-            }
-            _ => {}
-        }
-        next = current.source();
+    match find_cause::<rustls::Error>(error)? {
+        rustls::Error::InvalidCertificate(_) => Some("its certificate is not trusted; configure its `ca`"),
+        rustls::Error::InvalidMessage(_) => Some("it does not speak HTTPS; configure `plain_http` if that is right"),
+        _ => None,
     }
-    None
 }
 
 /// Classifies an answer that is not a success.
