@@ -32,7 +32,11 @@ pub(crate) fn settle_conflicts(
             conflicts.push((describe(entry), taken.paths()));
         }
     }
-    if conflicts.is_empty() { Ok(()) } else { Err(conflict(&conflicts)) }
+    if conflicts.is_empty() {
+        Ok(())
+    } else {
+        Err(conflict(&conflicts))
+    }
 }
 
 fn describe(entry: &Entry) -> String {
@@ -40,9 +44,8 @@ fn describe(entry: &Entry) -> String {
     if !entry.subresource.is_empty() {
         text.push_str(&format!(" with subresource {:?}", entry.subresource));
     }
-    text.push_str(&format!(" using {}", entry.api_version));
     if entry.operation == "Update" {
-        text.push_str(&format!(" at {}", entry.time));
+        text.push_str(&format!(" using {}", entry.api_version));
     }
     text
 }
@@ -50,7 +53,9 @@ fn describe(entry: &Entry) -> String {
 fn conflict(conflicts: &[(String, Vec<String>)]) -> ApiError {
     let count: usize = conflicts.iter().map(|(_, paths)| paths.len()).sum();
     let causes = conflicts.iter().flat_map(|(who, paths)| {
-        paths.iter().map(move |path| (format!("conflict with {who}"), path.clone()))
+        paths
+            .iter()
+            .map(move |path| (format!("conflict with {who}"), path.clone()))
     });
     let message = match conflicts {
         [(who, paths)] if count == 1 => {

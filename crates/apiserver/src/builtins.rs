@@ -154,19 +154,34 @@ const KEYED_LISTS: &[(&str, &str, &str, &[&str])] = &[
     ("io.k8s.api.core.v1.Container", "volumeDevices", "devicePath", &[]),
     ("io.k8s.api.core.v1.Container", "volumeMounts", "mountPath", &[]),
     ("io.k8s.api.core.v1.EphemeralContainer", "env", "name", &[]),
-    ("io.k8s.api.core.v1.EphemeralContainer", "volumeMounts", "mountPath", &[]),
+    (
+        "io.k8s.api.core.v1.EphemeralContainer",
+        "volumeMounts",
+        "mountPath",
+        &[],
+    ),
     ("io.k8s.api.core.v1.NamespaceStatus", "conditions", "type", &[]),
     ("io.k8s.api.core.v1.PodSpec", "containers", "name", &[]),
     ("io.k8s.api.core.v1.PodSpec", "ephemeralContainers", "name", &[]),
     ("io.k8s.api.core.v1.PodSpec", "hostAliases", "ip", &[]),
     ("io.k8s.api.core.v1.PodSpec", "imagePullSecrets", "name", &[]),
     ("io.k8s.api.core.v1.PodSpec", "initContainers", "name", &[]),
-    ("io.k8s.api.core.v1.PodSpec", "topologySpreadConstraints", "topologyKey", &["whenUnsatisfiable"]),
+    (
+        "io.k8s.api.core.v1.PodSpec",
+        "topologySpreadConstraints",
+        "topologyKey",
+        &["whenUnsatisfiable"],
+    ),
     ("io.k8s.api.core.v1.PodSpec", "volumes", "name", &[]),
     ("io.k8s.api.core.v1.PodStatus", "conditions", "type", &[]),
     ("io.k8s.api.core.v1.PodStatus", "podIPs", "ip", &[]),
     ("io.k8s.api.core.v1.ServiceAccount", "secrets", "name", &[]),
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "ownerReferences", "uid", &[]),
+    (
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+        "ownerReferences",
+        "uid",
+        &[],
+    ),
 ];
 
 /// Lists merged as sets of scalars.
@@ -184,8 +199,6 @@ const ATOMIC_MAPS: &[&str] = &[
 
 /// Definition name of the metadata every object has.
 pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-/// Definition name of list metadata.
-pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 /// Prefix of a reference to a definition.
 pub(crate) const REFERENCE: &str = "#/definitions/";
 
@@ -223,16 +236,24 @@ fn generate() -> Value {
 
 fn mark(all: &mut Value) {
     for (definition, field, key, more) in KEYED_LISTS {
-        let Some(list) = all.get_mut(*definition).and_then(|d| d["properties"].get_mut(*field)) else { continue };
+        let Some(list) = all.get_mut(*definition).and_then(|d| d["properties"].get_mut(*field)) else {
+            continue;
+        };
         let keys: Vec<&str> = std::iter::once(*key).chain(more.iter().copied()).collect();
         list["x-kubernetes-list-type"] = "map".into();
         list["x-kubernetes-list-map-keys"] = json!(keys);
         list["x-kubernetes-patch-merge-key"] = (*key).into();
-        list["x-kubernetes-patch-strategy"] =
-            if *field == "volumes" { "merge,retainKeys" } else { "merge" }.into();
+        list["x-kubernetes-patch-strategy"] = if *field == "volumes" {
+            "merge,retainKeys"
+        } else {
+            "merge"
+        }
+        .into();
     }
     for (definition, field) in SET_LISTS {
-        let Some(list) = all.get_mut(*definition).and_then(|d| d["properties"].get_mut(*field)) else { continue };
+        let Some(list) = all.get_mut(*definition).and_then(|d| d["properties"].get_mut(*field)) else {
+            continue;
+        };
         list["x-kubernetes-list-type"] = "set".into();
         list["x-kubernetes-patch-strategy"] = "merge".into();
     }

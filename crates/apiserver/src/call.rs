@@ -29,14 +29,31 @@ pub(crate) enum FieldValidation {
 
 impl Call {
     pub(crate) fn new(parts: http::request::Parts, body: Bytes) -> Self {
-        let segments = parts.uri.path().split('/').filter(|s| !s.is_empty()).map(percent_decode).collect();
-        let query = form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).into_owned().collect();
-        Self { method: parts.method, segments, query, headers: parts.headers, body }
+        let segments = parts
+            .uri
+            .path()
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(percent_decode)
+            .collect();
+        let query = form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes())
+            .into_owned()
+            .collect();
+        Self {
+            method: parts.method,
+            segments,
+            query,
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// A query parameter; absent and empty are the same.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(k, v)| k == name && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.query
+            .iter()
+            .find(|(k, v)| k == name && !v.is_empty())
+            .map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
@@ -49,7 +66,9 @@ impl Call {
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.param(name) else { return Ok(None) };
-        let number = text.parse().map_err(|_| ApiError::bad_request(format!("invalid {name} {text:?}: not a number")));
+        let number = text
+            .parse()
+            .map_err(|_| ApiError::bad_request(format!("invalid {name} {text:?}: not a number")));
         number.map(Some)
     }
 
@@ -66,7 +85,9 @@ impl Call {
         match self.param("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => Err(ApiError::bad_request(format!("invalid dryRun {other:?}: only \"All\" is supported"))),
+            Some(other) => Err(ApiError::bad_request(format!(
+                "invalid dryRun {other:?}: only \"All\" is supported"
+            ))),
         }
     }
 
@@ -82,7 +103,8 @@ impl Call {
     /// Who writes: `fieldManager`, or the program named by the user agent.
     pub(crate) fn manager(&self) -> &str {
         let agent = self.header(header::USER_AGENT).split('/').next().unwrap_or("");
-        self.param("fieldManager").unwrap_or(if agent.is_empty() { "unknown" } else { agent })
+        self.param("fieldManager")
+            .unwrap_or(if agent.is_empty() { "unknown" } else { agent })
     }
 
     /// The body as an object, from JSON or YAML.
@@ -105,8 +127,12 @@ pub(crate) fn parse_yaml(body: &[u8]) -> Result<Value, ApiError> {
         .map_err(|e| ApiError::bad_request(format!("the object provided is unrecognized: {e}")))
 }
 
-fn require_map(value: Value) -> Result<Value, ApiError> {
-    if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("the object provided is not a map")) }
+pub(crate) fn require_map(value: Value) -> Result<Value, ApiError> {
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(ApiError::bad_request("the object provided is not a map"))
+    }
 }
 
 fn percent_decode(segment: &str) -> String {
@@ -134,7 +160,10 @@ trait Hex {
 impl Hex for std::str::Bytes<'_> {
     fn as_slice_hex(&self) -> Option<u8> {
         let mut ahead = self.clone();
-        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let digit = |b: Option<u8>| {
+            b.and_then(|b| char::from(b).to_digit(16))
+                .and_then(|d| u8::try_from(d).ok())
+        };
         Some(digit(ahead.next())? << 4 | digit(ahead.next())?)
     }
 }

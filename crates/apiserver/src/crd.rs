@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::builtins::{OBJECT_META, REFERENCE};
-use crate::object::{at, map_mut, meta, name, now, text};
+use crate::object::{at, map_mut, name, now, text};
 use crate::registry::{Origin, Resource, Scope, Version, columns, open_schema};
 use crate::status::Cause;
 
 /// Fills what a definition may leave out.
 pub(crate) fn default(object: &mut Value) {
     let kind = text(object, &["spec", "names", "kind"]).to_owned();
-    let spec = map_mut(&mut map_mut(object)["spec"]);
+    let spec = map_mut(map_mut(object).entry("spec").or_insert_with(|| json!({})));
     let names = map_mut(spec.entry("names").or_insert_with(|| json!({})));
     names.entry("singular").or_insert_with(|| kind.to_lowercase().into());
     names.entry("listKind").or_insert_with(|| format!("{kind}List").into());
@@ -22,7 +22,10 @@ pub(crate) fn default(object: &mut Value) {
 /// What is wrong with a definition.
 pub(crate) fn check(object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let (group, plural) = (text(object, &["spec", "group"]), text(object, &["spec", "names", "plural"]));
+    let (group, plural) = (
+        text(object, &["spec", "group"]),
+        text(object, &["spec", "names", "plural"]),
+    );
     if name(object) != format!("{plural}.{group}") {
         let why = "must be spec.names.plural+\".\"+spec.group";
         causes.push(Cause::invalid("metadata.name", &name(object).into(), why));
@@ -38,20 +41,34 @@ pub(crate) fn check(object: &Value) -> Vec<Cause> {
         }
     }
     let versions = versions(object);
-    if versions.iter().filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true)).count() != 1 {
+    if versions
+        .iter()
+        .filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true))
+        .count()
+        != 1
+    {
         let value = at(object, &["spec", "versions"]).cloned().unwrap_or_default();
-        causes.push(Cause::invalid("spec.versions", &value, "must have exactly one version marked as storage version"));
+        causes.push(Cause::invalid(
+            "spec.versions",
+            &value,
+            "must have exactly one version marked as storage version",
+        ));
     }
     for (i, version) in versions.iter().enumerate() {
         if at(version, &["schema", "openAPIV3Schema"]).is_none() {
-            causes.push(Cause::required(format!("spec.versions[{i}].schema.openAPIV3Schema"), "schemas are required"));
+            causes.push(Cause::required(
+                format!("spec.versions[{i}].schema.openAPIV3Schema"),
+                "schemas are required",
+            ));
         }
     }
     causes
 }
 
 fn versions(object: &Value) -> &[Value] {
-    at(object, &["spec", "versions"]).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, &["spec", "versions"])
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Sets the status that says the resource is served.
@@ -59,18 +76,19 @@ pub(crate) fn establish(object: &mut Value) {
     let names = object["spec"]["names"].clone();
     let storage = versions(object).iter().find(|v| v["storage"] == true);
     let storage = storage.map_or(Value::Null, |v| v["name"].clone());
-    let mut stored: Vec<Value> =
-        at(object, &["status", "storedVersions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut stored: Vec<Value> = at(object, &["status", "storedVersions"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     if !stored.contains(&storage) {
         stored.push(storage);
     }
-    let since = at(object, &["status", "conditions", "0", "lastTransitionTime"]).cloned();
-    let since = since
-        .or_else(|| object["status"]["conditions"].get(0).map(|c| c["lastTransitionTime"].clone()))
+    let first = at(object, &["status", "conditions"]).and_then(|c| c.get(0));
+    let since = first
+        .and_then(|c| c.get("lastTransitionTime"))
+        .cloned()
         .unwrap_or_else(|| now().into());
-    let condition = |kind: &str, reason: &str, message: &str| {
-        json!({"type": kind, "status": "True", "lastTransitionTime": since, "reason": reason, "message": message})
-    };
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastTransitionTime": since, "reason": reason, "message": message});
     object["status"] = json!({
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
@@ -89,7 +107,11 @@ pub(crate) fn is_established(object: &Value) -> bool {
 
 /// The storage key of the objects a definition defines.
 pub(crate) fn storage(object: &Value) -> String {
-    format!("{}/{}", text(object, &["spec", "group"]), text(object, &["spec", "names", "plural"]))
+    format!(
+        "{}/{}",
+        text(object, &["spec", "group"]),
+        text(object, &["spec", "names", "plural"])
+    )
 }
 
 /// The resource a stored definition defines.
@@ -97,7 +119,11 @@ pub(crate) fn resource(object: &Value) -> Resource {
     let names = &object["spec"]["names"];
     let strings = |field: &str| -> Vec<String> {
         let list = names.get(field).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
     let namespaced = text(object, &["spec", "scope"]) == "Namespaced";
     let mut versions: Vec<&Value> = versions(object).iter().filter(|v| v["served"] == true).collect();
@@ -129,8 +155,10 @@ pub(crate) fn resource(object: &Value) -> Resource {
 
 /// The version's schema with the fields every object has.
 fn root_schema(version: &Value, group: &str, kind: &str) -> Value {
-    let mut schema =
-        at(version, &["schema", "openAPIV3Schema"]).filter(|s| s.is_object()).cloned().unwrap_or_else(open_schema);
+    let mut schema = at(version, &["schema", "openAPIV3Schema"])
+        .filter(|s| s.is_object())
+        .cloned()
+        .unwrap_or_else(open_schema);
     let root = map_mut(&mut schema);
     root.insert(
         "x-kubernetes-group-version-kind".to_owned(),
@@ -138,8 +166,14 @@ fn root_schema(version: &Value, group: &str, kind: &str) -> Value {
     );
     let properties = map_mut(root.entry("properties").or_insert_with(|| json!({})));
     let about = |text: &str| json!({"type": "string", "description": text});
-    properties.insert("apiVersion".to_owned(), about("APIVersion names the schema of this object: group/version."));
-    properties.insert("kind".to_owned(), about("Kind names the resource this object represents."));
+    properties.insert(
+        "apiVersion".to_owned(),
+        about("APIVersion names the schema of this object: group/version."),
+    );
+    properties.insert(
+        "kind".to_owned(),
+        about("Kind names the resource this object represents."),
+    );
     properties.insert(
         "metadata".to_owned(),
         json!({"$ref": format!("{REFERENCE}{OBJECT_META}"), "description": "Standard object's metadata."}),
@@ -149,8 +183,3 @@ fn root_schema(version: &Value, group: &str, kind: &str) -> Value {
 
 /// The finalizer that keeps a definition until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
-
-/// Whether `object` is a definition that waits for its objects to go.
-pub(crate) fn is_terminating(object: &Value) -> bool {
-    !meta(object, "deletionTimestamp").is_empty()
-}

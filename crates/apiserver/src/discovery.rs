@@ -9,7 +9,16 @@ use crate::registry::{Registry, Resource, Version};
 use crate::routes::require;
 use crate::status::ApiError;
 
-const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// What the server says it is; new enough for current clients, no promise of every feature.
@@ -38,8 +47,12 @@ pub(crate) fn answer(registry: &Registry, call: &Call) -> Result<Response<Body>,
             "serverAddressByClientCIDRs": [],
         }),
         ["apis"] => {
-            let groups: Vec<Value> =
-                registry.groups().iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(g, v)).collect();
+            let groups: Vec<Value> = registry
+                .groups()
+                .iter()
+                .filter(|(g, _)| !g.is_empty())
+                .map(|(g, v)| group(g, v))
+                .collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["api", "v1"] => resources(registry, "", "v1"),
@@ -85,8 +98,10 @@ fn content_type(version: &str) -> &'static str {
 }
 
 fn group(name: &str, versions: &[String]) -> Value {
-    let versions: Vec<Value> =
-        versions.iter().map(|v| json!({"groupVersion": format!("{name}/{v}"), "version": v})).collect();
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|v| json!({"groupVersion": format!("{name}/{v}"), "version": v}))
+        .collect();
     json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
 }
 
@@ -111,7 +126,11 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Value {
             }));
         }
     }
-    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": list})
 }
 
@@ -124,12 +143,18 @@ fn aggregated(registry: &Registry, core: bool, api_version: &str) -> Value {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|version| {
-                    let resources: Vec<Value> =
-                        registry.of_version(name, version).map(|(r, v)| discovered(r, v)).collect();
+                    let resources: Vec<Value> = registry
+                        .of_version(name, version)
+                        .map(|(r, v)| discovered(r, v))
+                        .collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+            let metadata = if name.is_empty() {
+                json!({})
+            } else {
+                json!({"name": name})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

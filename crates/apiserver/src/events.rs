@@ -29,7 +29,10 @@ pub(crate) fn from_new(mut sent: Value) -> Value {
     sent
 }
 
-fn rename(map: &mut Map<String, Value>, direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
+fn rename(
+    map: &mut Map<String, Value>,
+    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) {
     for pair in FIELDS {
         let (from, to) = direction(*pair);
         if let Some(value) = map.remove(from) {

@@ -53,7 +53,10 @@ impl Step {
 }
 
 fn key_text(keys: &BTreeMap<String, Text>) -> String {
-    let parts: Vec<String> = keys.iter().map(|(k, v)| format!("{}:{v}", Value::from(k.as_str()))).collect();
+    let parts: Vec<String> = keys
+        .iter()
+        .map(|(k, v)| format!("{}:{v}", Value::from(k.as_str())))
+        .collect();
     format!("{{{}}}", parts.join(","))
 }
 
@@ -66,7 +69,10 @@ pub(crate) struct FieldSet {
 
 impl FieldSet {
     pub(crate) fn leaf() -> Self {
-        Self { is_member: true, children: BTreeMap::new() }
+        Self {
+            is_member: true,
+            children: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,9 +97,14 @@ impl FieldSet {
     /// Members of `self` that are not members of `other`.
     #[must_use]
     pub(crate) fn minus(&self, other: &Self) -> Self {
-        let mut left = Self { is_member: self.is_member && !other.is_member, children: BTreeMap::new() };
+        let mut left = Self {
+            is_member: self.is_member && !other.is_member,
+            children: BTreeMap::new(),
+        };
         for (step, mine) in &self.children {
-            let rest = other.get(step).map_or_else(|| mine.clone(), |theirs| mine.minus(theirs));
+            let rest = other
+                .get(step)
+                .map_or_else(|| mine.clone(), |theirs| mine.minus(theirs));
             if !rest.is_empty() {
                 left.children.insert(step.clone(), rest);
             }
@@ -104,7 +115,10 @@ impl FieldSet {
     /// Members of both.
     #[must_use]
     pub(crate) fn and(&self, other: &Self) -> Self {
-        let mut both = Self { is_member: self.is_member && other.is_member, children: BTreeMap::new() };
+        let mut both = Self {
+            is_member: self.is_member && other.is_member,
+            children: BTreeMap::new(),
+        };
         for (step, mine) in &self.children {
             if let Some(theirs) = other.get(step) {
                 let shared = mine.and(theirs);
@@ -151,8 +165,13 @@ impl FieldSet {
     }
 
     fn read(value: &Value) -> Self {
-        let Some(map) = value.as_object() else { return Self::leaf() };
-        let mut set = Self { is_member: map.is_empty() || map.contains_key("."), children: BTreeMap::new() };
+        let Some(map) = value.as_object() else {
+            return Self::leaf();
+        };
+        let mut set = Self {
+            is_member: map.is_empty() || map.contains_key("."),
+            children: BTreeMap::new(),
+        };
         for (name, child) in map {
             if let Some(step) = Step::decode(name) {
                 set.children.insert(step, Self::read(child));

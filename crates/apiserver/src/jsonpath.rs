@@ -5,7 +5,11 @@ use serde_json::Value;
 /// Values found at the path, in order; none if the path cannot be read.
 pub(crate) fn find<'a>(path: &str, object: &'a Value) -> Vec<&'a Value> {
     let mut found = vec![object];
-    let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
+    let mut rest = path
+        .trim()
+        .trim_start_matches('{')
+        .trim_end_matches('}')
+        .trim_start_matches('$');
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix('.') {
             let (name, next) = field(after);
@@ -78,21 +82,33 @@ fn select<'a>(inner: &str, value: &'a Value) -> Vec<&'a Value> {
         return value.get(name).into_iter().collect();
     }
     if let Some(test) = inner.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
-        let Some((path, wanted)) = test.split_once("==") else { return Vec::new() };
+        let Some((path, wanted)) = test.split_once("==") else {
+            return Vec::new();
+        };
         let path = path.trim().trim_start_matches('@');
         let wanted = wanted.trim();
         let wanted = unquote(wanted).map_or_else(|| wanted.to_owned(), str::to_owned);
         let fits = |item: &&Value| find(path, item).first().is_some_and(|v| text(v) == wanted);
         return children(value).into_iter().filter(fits).collect();
     }
-    let Some(items) = value.as_array() else { return Vec::new() };
+    let Some(items) = value.as_array() else {
+        return Vec::new();
+    };
     let index = inner.parse::<isize>().ok();
-    let index = index.and_then(|i| if i < 0 { items.len().checked_add_signed(i) } else { usize::try_from(i).ok() });
+    let index = index.and_then(|i| {
+        if i < 0 {
+            items.len().checked_add_signed(i)
+        } else {
+            usize::try_from(i).ok()
+        }
+    });
     index.and_then(|i| items.get(i)).into_iter().collect()
 }
 
 fn unquote(text: &str) -> Option<&str> {
-    ['\'', '"'].into_iter().find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
+    ['\'', '"']
+        .into_iter()
+        .find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
 }
 
 fn text(value: &Value) -> String {

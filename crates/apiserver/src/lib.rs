@@ -159,7 +159,9 @@ impl ApiServer {
         };
         let server = server::Server::new(store, options.token);
         lifecycle::bootstrap(&server, options.crds)?;
-        Ok(Self { inner: Arc::new(server) })
+        Ok(Self {
+            inner: Arc::new(server),
+        })
     }
 
     /// Serves until `shutdown` resolves; open watches are ended then.

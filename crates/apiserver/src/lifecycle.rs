@@ -1,9 +1,12 @@
 //! What the server itself does to objects: metadata, generation, finalizers, namespaces, definitions, defaults.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
-use crate::object::{at, has_finalizers, is_deleting, map_mut, meta, metadata_mut, now, set_or_remove, suffix, uuid};
+use crate::object::{
+    at, has_finalizers, is_deleting, map_mut, meta, metadata_mut, now, set_or_remove, suffix, text, uuid,
+};
 use crate::registry::{CRDS, EVENTS, NAMESPACES, Origin, Resource, Version};
 use crate::routes::Part;
 use crate::server::Server;
@@ -11,6 +14,8 @@ use crate::status::ApiError;
 use crate::store::{Durability, Key, Txn};
 use crate::{OpenError, crd, events};
 
+/// Time events are kept, as in Kubernetes.
+const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 /// Namespaces every server has.
 const NAMESPACES_AT_START: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -18,7 +23,10 @@ const NAMESPACES_AT_START: &[&str] = &["default", "kube-system", "kube-public", 
 pub(crate) fn bootstrap(server: &Server, crds: Vec<CustomResourceDefinition>) -> Result<(), OpenError> {
     for definition in crds {
         let name = definition.metadata.name.clone().unwrap_or_default();
-        let failed = |message: String| OpenError::Definition { name: name.clone(), message };
+        let failed = |message: String| OpenError::Definition {
+            name: name.clone(),
+            message,
+        };
         let mut object = serde_json::to_value(definition).map_err(|e| failed(e.to_string()))?;
         object["apiVersion"] = "apiextensions.k8s.io/v1".into();
         object["kind"] = "CustomResourceDefinition".into();
@@ -46,7 +54,10 @@ pub(crate) fn bootstrap(server: &Server, crds: Vec<CustomResourceDefinition>) ->
         }
         Ok(())
     });
-    namespaces.map_err(|e| OpenError::Definition { name: "namespaces".to_owned(), message: e.message })
+    namespaces.map_err(|e| OpenError::Definition {
+        name: "namespaces".to_owned(),
+        message: e.message,
+    })
 }
 
 /// Creates the definition, or gives a stored one this specification if it differs.
@@ -79,11 +90,21 @@ fn start_metadata(object: &mut Value) {
 /// Makes a sent object a new one: name, identity, first generation, no status.
 pub(crate) fn before_create(resource: &Resource, version: &Version, object: &mut Value) {
     let metadata = metadata_mut(object);
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"] {
+    for field in [
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generation",
+    ] {
         metadata.remove(field);
     }
     if metadata.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
-        let base = metadata.get("generateName").and_then(Value::as_str).unwrap_or("").to_owned();
+        let base = metadata
+            .get("generateName")
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned();
         if !base.is_empty() {
             metadata.insert("name".to_owned(), format!("{base}{}", suffix()).into());
         }
@@ -100,7 +121,10 @@ pub(crate) fn before_create(resource: &Resource, version: &Version, object: &mut
         // The status is written at once: there is no controller to wait for.
         crd::establish(object);
         let finalizers = metadata_mut(object).entry("finalizers").or_insert_with(|| json!([]));
-        if let Some(list) = finalizers.as_array_mut().filter(|l| !l.iter().any(|f| f == crd::CLEANUP)) {
+        if let Some(list) = finalizers
+            .as_array_mut()
+            .filter(|l| !l.iter().any(|f| f == crd::CLEANUP))
+        {
             list.push(crd::CLEANUP.into());
         }
     }
@@ -126,8 +150,15 @@ pub(crate) fn before_update(resource: &Resource, version: &Version, part: Part, 
         Part::Main => {}
     }
     for field in [
-        "name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp",
-        "deletionGracePeriodSeconds", "generateName", "resourceVersion",
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+        "resourceVersion",
     ] {
         let kept = at(old, &["metadata", field]).cloned();
         set_or_remove(metadata_mut(new), field, kept);
@@ -200,8 +231,11 @@ fn default_secret(object: &mut Value) {
 
 fn default_pod(object: &mut Value) {
     let map = map_mut(object);
-    map.entry("status").or_insert_with(|| json!({"phase": "Pending", "qosClass": "BestEffort"}));
-    let Some(spec) = map.get_mut("spec").filter(|s| s.is_object()).map(map_mut) else { return };
+    map.entry("status")
+        .or_insert_with(|| json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    let Some(spec) = map.get_mut("spec").filter(|s| s.is_object()).map(map_mut) else {
+        return;
+    };
     for (field, value) in [
         ("restartPolicy", json!("Always")),
         ("dnsPolicy", json!("ClusterFirst")),
@@ -231,6 +265,30 @@ fn default_pod(object: &mut Value) {
     }
 }
 
+/// Drops events nobody will ask for any more.
+pub(crate) fn expire_events(txn: &mut Txn<'_>) {
+    let Ok(cutoff) = Timestamp::now().checked_sub(EVENT_LIFE) else {
+        return;
+    };
+    let is_old = |event: &Value| {
+        let last = ["lastTimestamp", "eventTime"].map(|f| text(event, &[f]));
+        let last = last
+            .into_iter()
+            .find(|t| !t.is_empty())
+            .unwrap_or_else(|| meta(event, "creationTimestamp"));
+        last.parse::<Timestamp>().is_ok_and(|t| t < cutoff)
+    };
+    let old: Vec<Key> = txn
+        .list(EVENTS, None)
+        .into_iter()
+        .filter(|(_, e)| is_old(e))
+        .map(|(k, _)| k)
+        .collect();
+    for key in old {
+        txn.delete(&key);
+    }
+}
+
 /// Refuses to create in a namespace that is absent or going away.
 pub(crate) fn check_namespace(txn: &Txn<'_>, resource: &Resource, namespace: &str, name: &str) -> Result<(), ApiError> {
     if !resource.is_namespaced() {
@@ -239,9 +297,7 @@ pub(crate) fn check_namespace(txn: &Txn<'_>, resource: &Resource, namespace: &st
     match txn.get(&Key::new(NAMESPACES, "", namespace)) {
         None => Err(ApiError::not_found("", "namespaces", namespace)),
         Some(object) if is_deleting(&object) => {
-            let why = format!(
-                "unable to create new content in namespace {namespace} because it is being terminated"
-            );
+            let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
             Err(ApiError::forbidden(&resource.group, &resource.plural, name, &why))
         }
         Some(_) => Ok(()),
@@ -259,7 +315,7 @@ pub(crate) enum Deleted {
 
 /// Deletes an object, or marks it if something must happen first.
 pub(crate) fn delete(txn: &mut Txn<'_>, key: &Key, object: &Value) -> Option<Deleted> {
-    let waits = has_finalizers(object) || *key_has_content(key).unwrap_or(&false);
+    let waits = has_finalizers(object) || owns_content(key);
     if !waits {
         let gone = txn.delete(key)?;
         after_removal(txn, key);
@@ -290,8 +346,8 @@ pub(crate) fn delete(txn: &mut Txn<'_>, key: &Key, object: &Value) -> Option<Del
 }
 
 /// Namespaces and definitions own other objects.
-fn key_has_content(key: &Key) -> Option<&'static bool> {
-    matches!(key.resource.as_str(), NAMESPACES | CRDS).then_some(&true)
+fn owns_content(key: &Key) -> bool {
+    matches!(key.resource.as_str(), NAMESPACES | CRDS)
 }
 
 fn delete_content(txn: &mut Txn<'_>, owner: &Key, object: &Value) {
@@ -308,7 +364,9 @@ fn delete_content(txn: &mut Txn<'_>, owner: &Key, object: &Value) {
 
 /// Lets a namespace or definition go once it waits for nothing.
 fn remove_if_empty(txn: &mut Txn<'_>, owner: &Key) {
-    let Some(object) = txn.get(owner).filter(|o| is_deleting(o)) else { return };
+    let Some(object) = txn.get(owner).filter(|o| is_deleting(o)) else {
+        return;
+    };
     let finalizers = at(&object, &["metadata", "finalizers"]).and_then(Value::as_array);
     let waits = finalizers.is_some_and(|list| list.iter().any(|f| f != crd::CLEANUP));
     let empty = match owner.resource.as_str() {
@@ -333,12 +391,12 @@ pub(crate) fn after_removal(txn: &mut Txn<'_>, key: &Key) {
 
 /// Lets a marked object go once an update removed its last finalizer.
 pub(crate) fn finish_deletion(txn: &mut Txn<'_>, key: &Key, object: &Value) {
-    if !is_deleting(object) || has_finalizers(object) {
+    if !is_deleting(object) {
         return;
     }
     if matches!(key.resource.as_str(), NAMESPACES | CRDS) {
         remove_if_empty(txn, key);
-    } else {
+    } else if !has_finalizers(object) {
         txn.delete(key);
         after_removal(txn, key);
     }

@@ -36,7 +36,10 @@ pub(crate) struct Form {
 /// The first media type of `accept` that can be served.
 pub(crate) fn form(accept: &str) -> Result<Form, ApiError> {
     if accept.trim().is_empty() {
-        return Ok(Form { view: View::Object, encoding: Encoding::Json });
+        return Ok(Form {
+            view: View::Object,
+            encoding: Encoding::Json,
+        });
     }
     for clause in accept.split(',') {
         let mut parts = clause.split(';').map(str::trim);
@@ -73,7 +76,9 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 pub(crate) fn respond(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

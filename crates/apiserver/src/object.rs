@@ -23,7 +23,9 @@ pub(crate) fn name(object: &Value) -> &str {
 
 /// The object's metadata, made if absent or not an object.
 pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
-    let slot = map_mut(object).entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let slot = map_mut(object)
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     map_mut(slot)
 }
 
@@ -38,6 +40,19 @@ pub(crate) fn map_mut(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
+/// Removes null fields: to a typed object they are the same as absent ones.
+pub(crate) fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, child| !child.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// Sets the field, or removes it if there is no value.
 pub(crate) fn set_or_remove(map: &mut Map<String, Value>, field: &str, value: Option<Value>) {
     match value {
         Some(value) => map.insert(field.to_owned(), value),
@@ -50,7 +65,9 @@ pub(crate) fn is_deleting(object: &Value) -> bool {
 }
 
 pub(crate) fn has_finalizers(object: &Value) -> bool {
-    at(object, &["metadata", "finalizers"]).and_then(Value::as_array).is_some_and(|f| !f.is_empty())
+    at(object, &["metadata", "finalizers"])
+        .and_then(Value::as_array)
+        .is_some_and(|f| !f.is_empty())
 }
 
 /// Now, in the whole seconds Kubernetes uses.
@@ -64,13 +81,23 @@ pub(crate) fn uuid() -> String {
     b[6] = b[6] & 0x0f | 0x40;
     b[8] = b[8] & 0x3f | 0x80;
     let hex: String = b.iter().map(|b| format!("{b:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// The suffix for `generateName`: no vowels, so no words.
 pub(crate) fn suffix() -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    random::<5>().iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()])).collect()
+    random::<5>()
+        .iter()
+        .map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()]))
+        .collect()
 }
 
 fn random<const N: usize>() -> [u8; N] {

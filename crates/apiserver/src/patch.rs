@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::call::{Call, parse_json, parse_yaml};
-use crate::object::meta;
+use crate::call::{Call, parse_json, parse_yaml, require_map};
+use crate::object::{meta, metadata_mut};
 use crate::registry::Origin;
 use crate::routes::Target;
 use crate::schema::Schema;
@@ -45,7 +45,11 @@ pub(crate) fn parse(target: &Target, call: &Call) -> Result<Patch, ApiError> {
         "application/strategic-merge-patch+json" if !custom => Ok(Patch::Strategic(parse_json(&call.body)?)),
         "application/apply-patch+yaml" | "application/apply-patch+json" => parse_apply(target, call),
         _ => {
-            let strategic = if custom { "" } else { "application/strategic-merge-patch+json, " };
+            let strategic = if custom {
+                ""
+            } else {
+                "application/strategic-merge-patch+json, "
+            };
             Err(ApiError::unsupported_media_type(&format!(
                 "application/json-patch+json, application/merge-patch+json, {strategic}application/apply-patch+yaml"
             )))
@@ -58,15 +62,19 @@ fn parse_apply(target: &Target, call: &Call) -> Result<Patch, ApiError> {
         let cause = Cause::required("fieldManager", "is required for apply patch");
         return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", vec![cause]));
     }
-    let mut object = parse_yaml(&call.body)?;
+    let mut object = require_map(parse_yaml(&call.body)?)?;
     for field in ["apiVersion", "kind"] {
         if object[field].as_str().unwrap_or("").is_empty() {
-            return Err(ApiError::bad_request(format!("{field} must be set in an applied object")));
+            return Err(ApiError::bad_request(format!(
+                "{field} must be set in an applied object"
+            )));
         }
     }
     let name = target.name.as_deref().unwrap_or("");
     match meta(&object, "name") {
-        "" => object["metadata"]["name"] = name.into(),
+        "" => {
+            metadata_mut(&mut object).insert("name".to_owned(), name.into());
+        }
         sent if sent != name => {
             return Err(ApiError::bad_request(format!(
                 "the name of the object ({sent}) does not match the name on the URL ({name})"
@@ -74,11 +82,17 @@ fn parse_apply(target: &Target, call: &Call) -> Result<Patch, ApiError> {
         }
         _ => {}
     }
-    if object["metadata"].get("managedFields").is_some_and(|m| m.as_array().is_none_or(|m| !m.is_empty())) {
+    if object["metadata"]
+        .get("managedFields")
+        .is_some_and(|m| m.as_array().is_none_or(|m| !m.is_empty()))
+    {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let force = if call.flag("force")? { Force::Yes } else { Force::No };
-    Ok(Patch::Apply { object: write::accept(target, object)?, force })
+    Ok(Patch::Apply {
+        object: write::accept(target, object)?,
+        force,
+    })
 }
 
 /// The object after the patch. Apply patches are not for here and leave it as it is.
@@ -97,7 +111,9 @@ pub(crate) fn apply(patch: &Patch, schema: &Schema<'_>, target: &Target, mut obj
         Patch::Apply { .. } => {}
     }
     if !object.is_object() {
-        return Err(ApiError::bad_request("the patch makes the object something else than a map"));
+        return Err(ApiError::bad_request(
+            "the patch makes the object something else than a map",
+        ));
     }
     Ok(object)
 }

@@ -72,19 +72,29 @@ impl Continue {
     fn decode(text: &str, resource: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (revision, namespace, name): (u64, String, String) = serde_json::from_slice(&bytes).ok()?;
-        Some(Self { revision, after: Key::new(resource, &namespace, &name) })
+        Some(Self {
+            revision,
+            after: Key::new(resource, &namespace, &name),
+        })
     }
 }
 
 pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) -> Result<Response<Body>, ApiError> {
     let resource = &target.resource;
     let selector = Selector::parse(resource, call.param("labelSelector"), call.param("fieldSelector"))?;
-    let limit = call.number("limit")?.filter(|l| *l > 0).and_then(|l| usize::try_from(l).ok()).unwrap_or(usize::MAX);
+    let limit = call
+        .number("limit")?
+        .filter(|l| *l > 0)
+        .and_then(|l| usize::try_from(l).ok())
+        .unwrap_or(usize::MAX);
     let token = call
         .param("continue")
         .map(|t| {
-            Continue::decode(t, &resource.storage)
-                .ok_or_else(|| ApiError::bad_request("continue key is not valid: it was not made by this server"))
+            Continue::decode(t, &resource.storage).ok_or_else(|| {
+                ApiError::bad_request(
+                    "invalid continue token: continue key is not valid: it was not made by this server",
+                )
+            })
         })
         .transpose()?;
     let exact = call.param("resourceVersionMatch") == Some("Exact");
@@ -94,7 +104,10 @@ pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) ->
     }
     let namespace = target.namespace.as_deref();
     let (revision, objects) = match (&token, asked.filter(|_| exact)) {
-        (Some(token), _) => (token.revision, server.store.list_at(&resource.storage, namespace, token.revision)?),
+        (Some(token), _) => (
+            token.revision,
+            server.store.list_at(&resource.storage, namespace, token.revision)?,
+        ),
         (None, Some(revision)) => (revision, server.store.list_at(&resource.storage, namespace, revision)?),
         (None, None) => server.store.list(&resource.storage, namespace),
     };
@@ -105,13 +118,22 @@ pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) ->
     let remaining = matching.count();
     let mut meta = json!({"resourceVersion": revision.to_string()});
     if let (true, Some((last, _))) = (remaining > 0, page.last()) {
-        meta["continue"] = Continue { revision, after: last.clone() }.encode().into();
+        meta["continue"] = Continue {
+            revision,
+            after: last.clone(),
+        }
+        .encode()
+        .into();
         if selector == Selector::default() {
             meta["remainingItemCount"] = remaining.into();
         }
     }
     let objects = page.iter().map(|(_, object)| object.as_ref());
-    Ok(encoded(StatusCode::OK, form.encoding, &listing(target, form, objects, &meta)))
+    Ok(encoded(
+        StatusCode::OK,
+        form.encoding,
+        &listing(target, form, objects, &meta),
+    ))
 }
 
 fn listing<'a>(target: &Target, form: Form, objects: impl Iterator<Item = &'a Value>, meta: &Value) -> Value {
@@ -144,7 +166,11 @@ pub(crate) fn watched(target: &Target, form: Form, object: &Value, first: bool) 
             let columns = if first { table::header(version) } else { Value::Null };
             let presented = present(resource, version, object);
             let rows = vec![table::row(version, object, &presented, target.include_object)];
-            table::table(columns, rows, &json!({"resourceVersion": object["metadata"]["resourceVersion"]}))
+            table::table(
+                columns,
+                rows,
+                &json!({"resourceVersion": object["metadata"]["resourceVersion"]}),
+            )
         }
     }
 }

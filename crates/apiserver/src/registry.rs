@@ -70,7 +70,11 @@ impl Resource {
     }
 
     pub(crate) fn api_version(&self, version: &str) -> String {
-        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+        if self.group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.group)
+        }
     }
 }
 
@@ -110,10 +114,6 @@ impl Registry {
         Some((Arc::clone(resource), version))
     }
 
-    pub(crate) fn by_storage(&self, storage: &str) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|r| r.storage == storage)
-    }
-
     /// Groups in the order they are announced, each with its versions, preferred first.
     pub(crate) fn groups(&self) -> Vec<(String, Vec<String>)> {
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
@@ -140,17 +140,22 @@ impl Registry {
         group: &'a str,
         version: &'a str,
     ) -> impl Iterator<Item = (&'a Resource, &'a Version)> {
-        self.resources.iter().filter(move |r| r.group == group).filter_map(move |r| {
-            let found = r.versions.iter().find(|v| v.name == version)?;
-            Some((r.as_ref(), found))
-        })
+        self.resources
+            .iter()
+            .filter(move |r| r.group == group)
+            .filter_map(move |r| {
+                let found = r.versions.iter().find(|v| v.name == version)?;
+                Some((r.as_ref(), found))
+            })
     }
 }
 
 /// Kubernetes' order of versions: GA over beta over alpha, then the larger number.
 fn version_rank(version: &str) -> (u8, u64, u64) {
     let numbers = |text: &str| text.parse::<u64>().ok();
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0);
+    };
     for (mark, rank) in [("alpha", 1), ("beta", 2)] {
         if let Some((major, minor)) = rest.split_once(mark) {
             return match (numbers(major), numbers(minor)) {
@@ -165,7 +170,9 @@ fn version_rank(version: &str) -> (u8, u64, u64) {
 /// Printer columns of a version of a CustomResourceDefinition.
 pub(crate) fn columns(version: &Value) -> Vec<Column> {
     let list = at(version, &["additionalPrinterColumns"]).and_then(Value::as_array);
-    let Some(list) = list.filter(|l| !l.is_empty()) else { return vec![age_column()] };
+    let Some(list) = list.filter(|l| !l.is_empty()) else {
+        return vec![age_column()];
+    };
     list.iter()
         .map(|c| Column {
             name: text(c, &["name"]).to_owned(),

@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode};
 use serde_json::json;
 
 use crate::call::Call;
-use crate::negotiate::{Body, Form, full, json, respond};
+use crate::negotiate::{Body, full, json, respond};
 use crate::registry::{NAMESPACES, Registry, Resource, Version};
 use crate::server::Server;
 use crate::status::ApiError;
@@ -48,7 +48,11 @@ impl Target {
     }
 
     pub(crate) fn not_found(&self) -> ApiError {
-        ApiError::not_found(&self.resource.group, &self.resource.plural, self.name.as_deref().unwrap_or(""))
+        ApiError::not_found(
+            &self.resource.group,
+            &self.resource.plural,
+            self.name.as_deref().unwrap_or(""),
+        )
     }
 
     pub(crate) fn api_version(&self) -> String {
@@ -62,7 +66,10 @@ pub(crate) async fn dispatch(server: Arc<Server>, call: Call) -> Result<Response
         ["healthz" | "livez" | "readyz", ..] => Ok(respond(StatusCode::OK, "text/plain; charset=utf-8", full("ok"))),
         ["version"] => Ok(json(StatusCode::OK, &discovery::version())),
         ["openapi", ..] => openapi::answer(&server.registry(), &call),
-        [] => Ok(json(StatusCode::OK, &json!({"paths": ["/api", "/apis", "/healthz", "/openapi/v2", "/version"]}))),
+        [] => Ok(json(
+            StatusCode::OK,
+            &json!({"paths": ["/api", "/apis", "/healthz", "/openapi/v2", "/version"]}),
+        )),
         ["apis", "authorization.k8s.io", ..] => discovery::review(&call),
         ["api"] | ["apis"] | ["api", "v1"] | ["apis", _] | ["apis", _, _] => {
             require(&call, &[Method::GET, Method::HEAD])?;
@@ -75,7 +82,11 @@ pub(crate) async fn dispatch(server: Arc<Server>, call: Call) -> Result<Response
 }
 
 pub(crate) fn require(call: &Call, methods: &[Method]) -> Result<(), ApiError> {
-    if methods.contains(&call.method) { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+    if methods.contains(&call.method) {
+        Ok(())
+    } else {
+        Err(ApiError::method_not_allowed())
+    }
 }
 
 async fn resource(
@@ -137,9 +148,4 @@ fn target(server: &Server, call: &Call, group: &str, version: &str, rest: &[&str
         include_object: Include::parse(call.param("includeObject")),
         registry,
     })
-}
-
-/// Answers with an object in the form the client asked for.
-pub(crate) fn object(target: &Target, form: Form, status: StatusCode, object: &serde_json::Value) -> Response<Body> {
-    read::answer(target, form, status, object)
 }

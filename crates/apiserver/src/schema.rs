@@ -23,22 +23,34 @@ pub(crate) enum ListKind<'a> {
 
 impl<'a> Schema<'a> {
     pub(crate) fn new(node: &'a Value, definitions: &'a Value) -> Self {
-        let mut schema = Self { node: Some(node), outer: Some(node), definitions };
+        let mut schema = Self {
+            node: Some(node),
+            outer: Some(node),
+            definitions,
+        };
         // References to references do not occur deeper than this in any published schema.
         const DEPTH: usize = 4;
         for _ in 0..DEPTH {
-            let Some(next) = schema.node.and_then(referred).and_then(|name| definitions.get(name)) else { break };
+            let Some(next) = schema.node.and_then(referred).and_then(|name| definitions.get(name)) else {
+                break;
+            };
             schema.node = Some(next);
         }
         schema
     }
 
     fn unknown(self) -> Self {
-        Self { node: None, outer: None, ..self }
+        Self {
+            node: None,
+            outer: None,
+            ..self
+        }
     }
 
     pub(crate) fn get(&self, field: &str) -> Option<&'a Value> {
-        self.outer.and_then(|o| o.get(field)).or_else(|| self.node.and_then(|n| n.get(field)))
+        self.outer
+            .and_then(|o| o.get(field))
+            .or_else(|| self.node.and_then(|n| n.get(field)))
     }
 
     pub(crate) fn text(&self, field: &str) -> &'a str {
@@ -57,7 +69,11 @@ impl<'a> Schema<'a> {
     pub(crate) fn kind(&self) -> &'a str {
         match self.get("type") {
             Some(Value::String(kind)) => kind,
-            Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).find(|k| *k != "null").unwrap_or(""),
+            Some(Value::Array(kinds)) => kinds
+                .iter()
+                .filter_map(Value::as_str)
+                .find(|k| *k != "null")
+                .unwrap_or(""),
             _ => "",
         }
     }
@@ -75,7 +91,9 @@ impl<'a> Schema<'a> {
     }
 
     pub(crate) fn declared(&self, name: &str) -> Option<Schema<'a>> {
-        self.properties()?.get(name).map(|node| Self::new(node, self.definitions))
+        self.properties()?
+            .get(name)
+            .map(|node| Self::new(node, self.definitions))
     }
 
     pub(crate) fn additional(&self) -> Option<Schema<'a>> {
@@ -92,7 +110,9 @@ impl<'a> Schema<'a> {
 
     pub(crate) fn preserves_unknown(&self) -> bool {
         self.flag("x-kubernetes-preserve-unknown-fields")
-            || self.node.is_some_and(|n| n.get("additionalProperties") == Some(&Value::Bool(true)))
+            || self
+                .node
+                .is_some_and(|n| n.get("additionalProperties") == Some(&Value::Bool(true)))
     }
 
     pub(crate) fn is_int_or_string(&self) -> bool {
@@ -135,7 +155,11 @@ impl<'a> Schema<'a> {
                     || self.additional().is_some()
                     || (self.properties().is_none() && self.kind() != "object");
                 map.retain(|name, child| {
-                    let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let at = if path.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{path}.{name}")
+                    };
                     match self.declared(name) {
                         Some(schema) => schema.prune_at(child, &at, pruned),
                         None if open => {
@@ -161,15 +185,16 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// Fills absent fields that have a default; a null that may not be null counts as absent.
+    /// Fills absent fields that have a default; a null where none may be counts as absent.
     pub(crate) fn default(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
                 for (name, node) in self.properties().into_iter().flatten() {
                     let schema = Self::new(node, self.definitions);
-                    let Some(default) = schema.get("default") else { continue };
-                    let absent = map.get(name).is_none_or(|v| v.is_null() && !schema.is_nullable());
-                    if absent {
+                    if map.get(name).is_some_and(Value::is_null) && !schema.is_nullable() {
+                        map.remove(name);
+                    }
+                    if let (None, Some(default)) = (map.get(name), schema.get("default")) {
                         map.insert(name.clone(), default.clone());
                     }
                 }
@@ -217,6 +242,9 @@ mod tests {
         let pruned = schema.prune(&mut value);
         assert_eq!(pruned, ["a.y", "b[0].z", "d.k.u", "e"]);
         schema.default(&mut value);
-        assert_eq!(value, json!({"a": {"n": 3}, "b": [{"x": ""}], "c": {"q": 1}, "d": {"k": {"n": 3}}}));
+        assert_eq!(
+            value,
+            json!({"a": {"n": 3}, "b": [{"x": ""}], "c": {"q": 1}, "d": {"k": {"n": 3}}})
+        );
     }
 }

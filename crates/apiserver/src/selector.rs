@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::object::{at, meta};
+use crate::object::at;
 use crate::registry::{EVENTS, EVENTS_GROUP, Origin, Resource};
 use crate::status::ApiError;
 
@@ -32,7 +32,9 @@ impl Selector {
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.labels.iter().all(|(key, test)| {
-            let value = at(object, &["metadata", "labels"]).and_then(|l| l.get(key)).and_then(Value::as_str);
+            let value = at(object, &["metadata", "labels"])
+                .and_then(|l| l.get(key))
+                .and_then(Value::as_str);
             match test {
                 Test::Is(values) => value.is_some_and(|v| values.iter().any(|w| w == v)),
                 Test::IsNot(values) => value.is_none_or(|v| values.iter().all(|w| w != v)),
@@ -44,15 +46,6 @@ impl Selector {
             let found = at(object, &path).map(plain).unwrap_or_default();
             (found == *wanted) != *differ
         })
-    }
-
-    /// The name all matching objects have, if the selector says it.
-    pub(crate) fn single_name(&self) -> Option<&str> {
-        self.fields.iter().find(|(path, _, differ)| !differ && path[..] == ["metadata", "name"]).map(|(_, v, _)| v.as_str())
-    }
-
-    pub(crate) fn accepts_name(&self, object: &Value) -> bool {
-        self.single_name().is_none_or(|n| n == meta(object, "name"))
     }
 }
 
@@ -124,7 +117,10 @@ fn selectable(resource: &Resource, field: &str) -> bool {
         "events" => {
             field.starts_with("involvedObject.")
                 || field.starts_with("regarding.")
-                || matches!(field, "reason" | "type" | "source" | "reportingComponent" | "reportingController")
+                || matches!(
+                    field,
+                    "reason" | "type" | "source" | "reportingComponent" | "reportingController"
+                )
         }
         "pods" => matches!(
             field,

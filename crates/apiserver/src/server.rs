@@ -44,7 +44,12 @@ impl Server {
     pub(crate) fn new(store: Store, token: Option<Token>) -> Self {
         let registry = Arc::new(Registry::load(&store));
         let (stopping, _) = watch::channel(false);
-        Self { registry: RwLock::new((store.revision_of(CRDS), registry)), store, token, stopping }
+        Self {
+            registry: RwLock::new((store.revision_of(CRDS), registry)),
+            store,
+            token,
+            stopping,
+        }
     }
 
     pub(crate) fn token(&self) -> Option<&Token> {
@@ -79,6 +84,7 @@ pub(crate) async fn serve(
     if server.token.is_none() && !addr.ip().is_loopback() {
         return Err(ServeError::NotLoopback { addr });
     }
+    server.stopping.send_replace(false);
     let mut connections = JoinSet::new();
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut shutdown = std::pin::pin!(shutdown);
@@ -102,9 +108,12 @@ pub(crate) async fn serve(
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         connections.spawn(async move {
             let mut connection = std::pin::pin!(connection);
+            let told = async move {
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            };
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                _ = stopping.wait_for(|stopping| *stopping) => {
+                () = told => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -136,7 +145,10 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Respo
 
 fn is_allowed(server: &Server, headers: &http::HeaderMap) -> bool {
     let Some(token) = &server.token else { return true };
-    let sent = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let sent = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
     let sent = sent.strip_prefix("Bearer ").unwrap_or("").trim();
     same_bytes(sent.as_bytes(), token.expose().as_bytes())
 }

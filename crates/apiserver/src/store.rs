@@ -15,7 +15,7 @@ const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects"
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 const REVISION: &str = "revision";
 /// Changes kept for watches and consistent list pages; older ones answer 410.
-const HISTORY_CHANGES: usize = 8192;
+const HISTORY_CHANGES: usize = 1024;
 /// File name of the database inside the data directory.
 const FILE: &str = "apiserver.redb";
 
@@ -31,7 +31,11 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(resource: &str, namespace: &str, name: &str) -> Self {
-        Self { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     fn encode(&self) -> String {
@@ -97,26 +101,47 @@ pub(crate) enum Durability {
 
 impl Store {
     pub(crate) fn in_memory() -> Self {
-        Self::with(None, State { revision: 1, compacted: 1, ..State::default() })
+        Self::with(
+            None,
+            State {
+                revision: 1,
+                compacted: 1,
+                ..State::default()
+            },
+        )
     }
 
     /// Opens or creates the database in `dir`.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| OpenError::Directory {
+            path: dir.to_owned(),
+            source,
+        })?;
         let path = dir.join(FILE);
-        let failed = |source: redb::Error| OpenError::Database { path: path.clone(), source: Box::new(source) };
+        let failed = |source: redb::Error| OpenError::Database {
+            path: path.clone(),
+            source: Box::new(source),
+        };
         let db = Database::create(&path).map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
             other => failed(other.into()),
         })?;
-        restrict(&path).map_err(|source| OpenError::Directory { path: path.clone(), source })?;
+        restrict(&path).map_err(|source| OpenError::Directory {
+            path: path.clone(),
+            source,
+        })?;
         let state = load(&db).map_err(failed)?;
         Ok(Self::with(Some(db), state))
     }
 
     fn with(db: Option<Database>, state: State) -> Self {
         let (revision, _) = watch::channel(state.revision);
-        Self { db, state: RwLock::new(state), writing: Mutex::new(()), revision }
+        Self {
+            db,
+            state: RwLock::new(state),
+            writing: Mutex::new(()),
+            revision,
+        }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -172,7 +197,12 @@ impl Store {
             return Err(too_old(revision, state.compacted));
         }
         let start = state.history.partition_point(|c| c.revision <= revision);
-        let changes = state.history.range(start..).filter(|c| c.key.resource == resource).cloned().collect();
+        let changes = state
+            .history
+            .range(start..)
+            .filter(|c| c.key.resource == resource)
+            .cloned()
+            .collect();
         Ok((state.revision.max(revision), changes))
     }
 
@@ -183,7 +213,11 @@ impl Store {
         change: impl FnOnce(&mut Txn<'_>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let _alone: MutexGuard<'_, ()> = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut txn = Txn { store: self, revision: self.current_revision(), pending: Vec::new() };
+        let mut txn = Txn {
+            store: self,
+            revision: self.current_revision(),
+            pending: Vec::new(),
+        };
         let result = change(&mut txn)?;
         let Txn { revision, pending, .. } = txn;
         if pending.is_empty() || durability == Durability::DryRun {
@@ -281,7 +315,13 @@ impl Txn<'_> {
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let object = Arc::new(object);
         let revision = self.revision;
-        self.pending.push(Change { revision, key, before, object: Arc::clone(&object), deleted });
+        self.pending.push(Change {
+            revision,
+            key,
+            before,
+            object: Arc::clone(&object),
+            deleted,
+        });
         object
     }
 }
@@ -303,7 +343,10 @@ fn load(db: &Database) -> Result<State, redb::Error> {
     tables.open_table(COUNTERS)?;
     tables.commit()?;
     let read = db.begin_read()?;
-    let mut state = State { revision: 1, ..State::default() };
+    let mut state = State {
+        revision: 1,
+        ..State::default()
+    };
     if let Some(revision) = read.open_table(COUNTERS)?.get(REVISION)? {
         state.revision = revision.value();
     }

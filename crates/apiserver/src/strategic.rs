@@ -23,7 +23,10 @@ pub(crate) fn merge(schema: &Schema<'_>, target: &mut Value, patch: &Value) -> R
     }
     match patch.get(PATCH).and_then(Value::as_str) {
         Some("replace") => {
-            let kept = patch.iter().filter(|(k, _)| *k != PATCH).map(|(k, v)| (k.clone(), v.clone()));
+            let kept = patch
+                .iter()
+                .filter(|(k, _)| *k != PATCH)
+                .map(|(k, v)| (k.clone(), v.clone()));
             *target = Value::Object(kept.collect());
             return Ok(());
         }
@@ -94,9 +97,9 @@ fn merge_list(schema: &Schema<'_>, map: &mut Map<String, Value>, name: &str, ite
             }
             continue;
         }
-        let id = item.get(key).ok_or_else(|| {
-            ApiError::bad_request(format!("map: {item} does not contain declared merge key: {key}"))
-        })?;
+        let id = item
+            .get(key)
+            .ok_or_else(|| ApiError::bad_request(format!("map: {item} does not contain declared merge key: {key}")))?;
         let found = list.iter().position(|i| i.get(key) == Some(id));
         match (directive(item).as_deref(), found) {
             (Some("delete"), Some(at)) => {
@@ -117,7 +120,13 @@ fn merge_list(schema: &Schema<'_>, map: &mut Map<String, Value>, name: &str, ite
 /// Orders the items the client named as it named them; the others stay behind those they followed.
 fn sort(list: &mut [Value], order: &[Value], key: &str) {
     let rank = |item: &Value| {
-        let same = |o: &Value| if key.is_empty() { o == item } else { o.get(key) == item.get(key) };
+        let same = |o: &Value| {
+            if key.is_empty() {
+                o == item
+            } else {
+                o.get(key) == item.get(key)
+            }
+        };
         order.iter().position(same)
     };
     let mut last = 0;
@@ -145,18 +154,36 @@ mod tests {
         }});
         let start = json!({"c": [{"name": "a", "x": 1}, {"name": "b"}], "f": ["p", "q"], "l": [1, 2]});
         let rows = [
-            ("merge item", json!({"c": [{"name": "a", "y": 2}]}),
-             json!({"c": [{"name": "a", "x": 1, "y": 2}, {"name": "b"}], "f": ["p", "q"], "l": [1, 2]})),
-            ("delete item", json!({"c": [{"name": "a", "$patch": "delete"}]}),
-             json!({"c": [{"name": "b"}], "f": ["p", "q"], "l": [1, 2]})),
-            ("order", json!({"c": [{"name": "z"}], "$setElementOrder/c": [{"name": "z"}, {"name": "b"}, {"name": "a"}]}),
-             json!({"c": [{"name": "z"}, {"name": "b"}, {"name": "a", "x": 1}], "f": ["p", "q"], "l": [1, 2]})),
-            ("set", json!({"f": ["r"], "$deleteFromPrimitiveList/f": ["p"]}),
-             json!({"c": [{"name": "a", "x": 1}, {"name": "b"}], "f": ["q", "r"], "l": [1, 2]})),
-            ("atomic list and null", json!({"l": [3], "f": null}),
-             json!({"c": [{"name": "a", "x": 1}, {"name": "b"}], "l": [3]})),
-            ("replace", json!({"c": [{"$patch": "replace"}, {"name": "n"}]}),
-             json!({"c": [{"name": "n"}], "f": ["p", "q"], "l": [1, 2]})),
+            (
+                "merge item",
+                json!({"c": [{"name": "a", "y": 2}]}),
+                json!({"c": [{"name": "a", "x": 1, "y": 2}, {"name": "b"}], "f": ["p", "q"], "l": [1, 2]}),
+            ),
+            (
+                "delete item",
+                json!({"c": [{"name": "a", "$patch": "delete"}]}),
+                json!({"c": [{"name": "b"}], "f": ["p", "q"], "l": [1, 2]}),
+            ),
+            (
+                "order",
+                json!({"c": [{"name": "z"}], "$setElementOrder/c": [{"name": "z"}, {"name": "b"}, {"name": "a"}]}),
+                json!({"c": [{"name": "z"}, {"name": "b"}, {"name": "a", "x": 1}], "f": ["p", "q"], "l": [1, 2]}),
+            ),
+            (
+                "set",
+                json!({"f": ["r"], "$deleteFromPrimitiveList/f": ["p"]}),
+                json!({"c": [{"name": "a", "x": 1}, {"name": "b"}], "f": ["q", "r"], "l": [1, 2]}),
+            ),
+            (
+                "atomic list and null",
+                json!({"l": [3], "f": null}),
+                json!({"c": [{"name": "a", "x": 1}, {"name": "b"}], "l": [3]}),
+            ),
+            (
+                "replace",
+                json!({"c": [{"$patch": "replace"}, {"name": "n"}]}),
+                json!({"c": [{"name": "n"}], "f": ["p", "q"], "l": [1, 2]}),
+            ),
         ];
         for (name, patch, expected) in rows {
             let mut value = start.clone();

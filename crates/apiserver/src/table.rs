@@ -51,7 +51,10 @@ pub(crate) fn table(columns: Value, rows: Vec<Value>, meta: &Value) -> Value {
 /// The row of one object: cells from the stored form, the object as the client sees it.
 pub(crate) fn row(version: &Version, stored: &Value, shown: &Value, include: Include) -> Value {
     let mut cells = vec![Value::from(name(stored))];
-    let columns = version.columns.iter().filter(|c| c.name != "Name" || c.path != ".metadata.name");
+    let columns = version
+        .columns
+        .iter()
+        .filter(|c| c.name != "Name" || c.path != ".metadata.name");
     cells.extend(columns.map(|c| cell(c, stored)));
     let mut row = json!({"cells": cells});
     match include {
@@ -70,17 +73,31 @@ fn cell(column: &Column, object: &Value) -> Value {
     match column.kind.as_str() {
         "count" => {
             let value = jsonpath::find(&column.path, object).first().copied();
-            let count = value.map_or(0, |v| v.as_object().map_or_else(|| v.as_array().map_or(0, Vec::len), |m| m.len()));
+            let count = value.map_or(0, |v| {
+                v.as_object()
+                    .map_or_else(|| v.as_array().map_or(0, Vec::len), |m| m.len())
+            });
             count.into()
         }
         "ready" => {
-            let of = |path: &[&str]| at(object, path).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let ready = of(&["status", "containerStatuses"]).iter().filter(|c| c["ready"] == true).count();
+            let of = |path: &[&str]| {
+                at(object, path)
+                    .and_then(Value::as_array)
+                    .map_or(&[][..], Vec::as_slice)
+            };
+            let ready = of(&["status", "containerStatuses"])
+                .iter()
+                .filter(|c| c["ready"] == true)
+                .count();
             format!("{ready}/{}", of(&["spec", "containers"]).len()).into()
         }
         "restarts" => {
             let list = at(object, &["status", "containerStatuses"]).and_then(Value::as_array);
-            let count: i64 = list.into_iter().flatten().filter_map(|c| c["restartCount"].as_i64()).sum();
+            let count: i64 = list
+                .into_iter()
+                .flatten()
+                .filter_map(|c| c["restartCount"].as_i64())
+                .sum();
             count.to_string().into()
         }
         "seen" => {
@@ -114,7 +131,9 @@ fn cell(column: &Column, object: &Value) -> Value {
 
 /// The time since, in the two largest useful units, as `kubectl` prints ages.
 fn age(time: &str) -> String {
-    let Ok(time) = time.parse::<Timestamp>() else { return "<invalid>".to_owned() };
+    let Ok(time) = time.parse::<Timestamp>() else {
+        return "<invalid>".to_owned();
+    };
     human((Timestamp::now() - time).get_seconds())
 }
 
@@ -125,7 +144,11 @@ fn human(seconds: i64) -> String {
     const YEAR: i64 = 365 * DAY;
     let two = |large: i64, large_unit: &str, small: i64, small_unit: &str| {
         let (n, rest) = (seconds / large, seconds % large / small);
-        if rest == 0 { format!("{n}{large_unit}") } else { format!("{n}{large_unit}{rest}{small_unit}") }
+        if rest == 0 {
+            format!("{n}{large_unit}")
+        } else {
+            format!("{n}{large_unit}{rest}{small_unit}")
+        }
     };
     match seconds {
         // Clocks differ a little.
@@ -150,8 +173,17 @@ mod tests {
     #[test]
     fn ages_read_like_kubectl() {
         let rows = [
-            (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (600, "10m"), (3 * 3600, "3h"),
-            (3 * 3600 + 61, "3h1m"), (30 * 3600, "30h"), (50 * 3600, "2d2h"), (9 * 86400, "9d"), (800 * 86400, "2y70d"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (600, "10m"),
+            (3 * 3600, "3h"),
+            (3 * 3600 + 61, "3h1m"),
+            (30 * 3600, "30h"),
+            (50 * 3600, "2d2h"),
+            (9 * 86400, "9d"),
+            (800 * 86400, "2y70d"),
             (-5, "<invalid>"),
         ];
         for (seconds, expected) in rows {

@@ -16,7 +16,10 @@ pub(crate) fn step_of(schema: &Schema<'_>, kind: &ListKind<'_>, item: &Value) ->
             let items = schema.items();
             let mut found = BTreeMap::new();
             for key in keys {
-                let value = item.get(*key).cloned().or_else(|| items.declared(key)?.get("default").cloned());
+                let value = item
+                    .get(*key)
+                    .cloned()
+                    .or_else(|| items.declared(key)?.get("default").cloned());
                 if let Some(value) = value {
                     found.insert((*key).to_owned(), value.to_string());
                 }
@@ -45,7 +48,9 @@ pub(crate) fn set_of(schema: &Schema<'_>, value: &Value) -> FieldSet {
         Value::Array(items) if schema.list_kind() != ListKind::Atomic => {
             let kind = schema.list_kind();
             for item in items {
-                let Some(step) = step_of(schema, &kind, item) else { continue };
+                let Some(step) = step_of(schema, &kind, item) else {
+                    continue;
+                };
                 let mut found = set_of(&schema.items(), item);
                 found.is_member = true;
                 set.child(step).union(&found);
@@ -82,11 +87,16 @@ pub(crate) fn changed(schema: &Schema<'_>, old: &Value, new: &Value) -> FieldSet
         (Value::Array(old), Value::Array(items)) if schema.list_kind() != ListKind::Atomic => {
             let kind = schema.list_kind();
             for item in items {
-                let Some(step) = step_of(schema, &kind, item) else { continue };
+                let Some(step) = step_of(schema, &kind, item) else {
+                    continue;
+                };
                 let before = old.iter().find(|o| step_of(schema, &kind, o).as_ref() == Some(&step));
                 let found = match before {
                     Some(before) => changed(&schema.items(), before, item),
-                    None => FieldSet { is_member: true, ..set_of(&schema.items(), item) },
+                    None => FieldSet {
+                        is_member: true,
+                        ..set_of(&schema.items(), item)
+                    },
                 };
                 if !found.is_empty() {
                     set.child(step).union(&found);
@@ -104,7 +114,10 @@ pub(crate) fn changed(schema: &Schema<'_>, old: &Value, new: &Value) -> FieldSet
 
 /// Members of `set` that the object has.
 pub(crate) fn present(schema: &Schema<'_>, set: &FieldSet, value: &Value) -> FieldSet {
-    let mut kept = FieldSet { is_member: set.is_member, children: BTreeMap::new() };
+    let mut kept = FieldSet {
+        is_member: set.is_member,
+        children: BTreeMap::new(),
+    };
     for (step, below) in &set.children {
         if let Some((child_schema, child)) = descend(schema, value, step) {
             let found = present(&child_schema, below, child);
@@ -121,7 +134,10 @@ fn descend<'v, 's>(schema: &Schema<'s>, value: &'v Value, step: &Step) -> Option
         Step::Field(name) => Some((schema.field(name), value.get(name)?)),
         _ => {
             let kind = schema.list_kind();
-            let item = value.as_array()?.iter().find(|i| step_of(schema, &kind, i).as_ref() == Some(step))?;
+            let item = value
+                .as_array()?
+                .iter()
+                .find(|i| step_of(schema, &kind, i).as_ref() == Some(step))?;
             Some((schema.items(), item))
         }
     }
@@ -144,7 +160,9 @@ pub(crate) fn merge(schema: &Schema<'_>, live: &mut Value, applied: &Value) {
             let kind = schema.list_kind();
             for item in applied {
                 let step = step_of(schema, &kind, item);
-                let found = live.iter_mut().find(|l| step.is_some() && step_of(schema, &kind, l) == step);
+                let found = live
+                    .iter_mut()
+                    .find(|l| step.is_some() && step_of(schema, &kind, l) == step);
                 match found {
                     Some(slot) => merge(&schema.items(), slot, item),
                     None => live.push(item.clone()),
@@ -172,7 +190,9 @@ pub(crate) fn remove(schema: &Schema<'_>, value: &mut Value, gone: &FieldSet, ow
             }),
             (_, Value::Array(items)) => {
                 let kind = schema.list_kind();
-                let found = items.iter_mut().find(|i| step_of(schema, &kind, i).as_ref() == Some(step));
+                let found = items
+                    .iter_mut()
+                    .find(|i| step_of(schema, &kind, i).as_ref() == Some(step));
                 if let Some(item) = found {
                     remove(&schema.items(), item, below, kept.unwrap_or(&nothing));
                 }

@@ -24,10 +24,7 @@ const QUALIFIED_RULE: &str = "name part must consist of alphanumeric characters,
 
 fn is_label(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !text.is_empty()
-        && text.chars().all(|c| edge(c) || c == '-')
-        && text.starts_with(edge)
-        && text.ends_with(edge)
+    !text.is_empty() && text.chars().all(|c| edge(c) || c == '-') && text.starts_with(edge) && text.ends_with(edge)
 }
 
 fn is_word(text: &str) -> bool {
@@ -44,7 +41,11 @@ fn check_name(resource: &Resource, field: &str, name: &str) -> Vec<Cause> {
         (SUBDOMAIN_CHARS, name.split('.').all(is_label), SUBDOMAIN_RULE)
     };
     if name.len() > limit {
-        causes.push(Cause::invalid(field, &value, &format!("must be no more than {limit} characters")));
+        causes.push(Cause::invalid(
+            field,
+            &value,
+            &format!("must be no more than {limit} characters"),
+        ));
     }
     if !legal {
         causes.push(Cause::invalid(field, &value, rule));
@@ -88,7 +89,11 @@ pub(crate) fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
 }
 
 fn strings<'a>(object: &'a Value, path: &[&str]) -> impl Iterator<Item = &'a str> {
-    at(object, path).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    at(object, path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn check_key(field: &str, key: &str) -> Option<Cause> {
@@ -116,7 +121,9 @@ fn check_key(field: &str, key: &str) -> Option<Cause> {
 pub(crate) fn no_new_finalizers(old: Option<&Value>, new: &Value) -> Option<Cause> {
     let old = old?;
     let had: Vec<&str> = strings(old, &["metadata", "finalizers"]).collect();
-    let added: Vec<&str> = strings(new, &["metadata", "finalizers"]).filter(|f| !had.contains(f)).collect();
+    let added: Vec<&str> = strings(new, &["metadata", "finalizers"])
+        .filter(|f| !had.contains(f))
+        .collect();
     if added.is_empty() {
         return None;
     }
@@ -134,11 +141,20 @@ pub(crate) fn builtin(resource: &Resource, object: &Value) -> Vec<Cause> {
     }
     let mut causes = Vec::new();
     if matches!(resource.plural.as_str(), "secrets" | "configmaps") {
-        let keys = ["data", "binaryData"].into_iter().filter_map(|f| object.get(f)?.as_object().map(|m| (f, m)));
+        let keys = ["data", "binaryData"]
+            .into_iter()
+            .filter_map(|f| object.get(f)?.as_object().map(|m| (f, m)));
         for (field, map) in keys {
-            for key in map.keys().filter(|k| !k.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))) {
+            for key in map
+                .keys()
+                .filter(|k| !k.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)))
+            {
                 let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-                causes.push(Cause::invalid(format!("{field}[{key}]"), &Value::from(key.as_str()), why));
+                causes.push(Cause::invalid(
+                    format!("{field}[{key}]"),
+                    &Value::from(key.as_str()),
+                    why,
+                ));
             }
         }
     }
@@ -182,10 +198,20 @@ fn check(schema: &Schema<'_>, path: &str, value: &Value, causes: &mut Vec<Cause>
                     causes.push(Cause::required(join(path, name), ""));
                 }
             }
-            count(schema, path, map.len(), ("minProperties", "maxProperties", "properties"), causes);
+            count(
+                schema,
+                path,
+                map.len(),
+                ("minProperties", "maxProperties", "properties"),
+                causes,
+            );
             for (name, child) in map {
                 let is_entry = schema.declared(name).is_none();
-                let at = if is_entry && !path.is_empty() { format!("{path}.{name}") } else { join(path, name) };
+                let at = if is_entry && !path.is_empty() {
+                    format!("{path}.{name}")
+                } else {
+                    join(path, name)
+                };
                 check(&schema.field(name), &at, child, causes);
             }
         }
@@ -207,7 +233,11 @@ fn plain(value: &Value) -> String {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -226,43 +256,37 @@ fn wrong_type(schema: &Schema<'_>, path: &str, value: &Value) -> Option<Cause> {
     let found = type_name(value);
     if schema.is_int_or_string() {
         let fits = matches!(found, "integer" | "string");
-        return (!fits).then(|| type_cause(path, "integer,string", value, found));
+        return (!fits).then(|| type_cause(path, "integer,string", found));
     }
     let wanted = schema.kind();
     let fits = wanted.is_empty()
         || wanted == found
         || (wanted == "number" && found == "integer")
         || (wanted == "integer" && value.as_f64().is_some_and(|f| f.fract() == 0.0));
-    (!fits).then(|| type_cause(path, wanted, value, found))
+    (!fits).then(|| type_cause(path, wanted, found))
 }
 
-fn type_cause(path: &str, wanted: &str, value: &Value, found: &str) -> Cause {
-    let shown = Value::from(found);
-    let shown = if value.is_object() || value.is_array() { shown } else { shown_scalar(value, found) };
+/// Shows the type found, not the value, as Kubernetes does.
+fn type_cause(path: &str, wanted: &str, found: &'static str) -> Cause {
     let field = if path.is_empty() { "<nil>" } else { path };
-    let why = format!("{} in body must be of type {wanted}: {:?}", path, found);
-    Cause { reason: "FieldValueTypeInvalid", ..Cause::invalid(field, &shown, &why) }
+    let why = format!("{path} in body must be of type {wanted}: {found:?}");
+    Cause::invalid(field, &Value::from(found), &why)
 }
 
-fn shown_scalar(_value: &Value, found: &str) -> Value {
-    Value::from(found)
-}
-
-fn count(
-    schema: &Schema<'_>,
-    path: &str,
-    len: usize,
-    (min, max, what): (&str, &str, &str),
-    causes: &mut Vec<Cause>,
-) {
-    let limit = |field: &str| schema.get(field).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+fn count(schema: &Schema<'_>, path: &str, len: usize, (min, max, what): (&str, &str, &str), causes: &mut Vec<Cause>) {
+    let limit = |field: &str| {
+        schema
+            .get(field)
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok())
+    };
     if let Some(min) = limit(min).filter(|m| len < *m) {
         let why = format!("{path} in body should have at least {min} {what}");
         causes.push(Cause::invalid(path, &Value::from(len), &why));
     }
     if let Some(max) = limit(max).filter(|m| len > *m) {
-        let message = format!("Too many: {len}: must have at most {max} items");
-        causes.push(Cause::other("FieldValueTooMany", path, message));
+        let why = format!("{path} in body should have at most {max} {what}");
+        causes.push(Cause::invalid(path, &Value::from(len), &why));
     }
 }
 
@@ -274,12 +298,15 @@ fn check_identity(schema: &Schema<'_>, path: &str, items: &[Value], causes: &mut
     }
     let mut seen = Vec::new();
     for (i, item) in items.iter().enumerate() {
-        let Some(step) = step_of(schema, &kind, item) else { continue };
+        let Some(step) = step_of(schema, &kind, item) else {
+            continue;
+        };
         if seen.contains(&step) {
             let shown = match &kind {
-                ListKind::Keyed(keys) => {
-                    keys.iter().filter_map(|k| Some(((*k).to_owned(), item.get(*k)?.clone()))).collect()
-                }
+                ListKind::Keyed(keys) => keys
+                    .iter()
+                    .filter_map(|k| Some(((*k).to_owned(), item.get(*k)?.clone())))
+                    .collect(),
                 _ => item.clone(),
             };
             let message = format!("Duplicate value: {shown}");
@@ -292,13 +319,19 @@ fn check_identity(schema: &Schema<'_>, path: &str, items: &[Value], causes: &mut
 fn check_text(schema: &Schema<'_>, path: &str, text: &str, causes: &mut Vec<Cause>) {
     let value = Value::from(text);
     let chars = text.chars().count();
-    let limit = |field: &str| schema.get(field).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let limit = |field: &str| {
+        schema
+            .get(field)
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok())
+    };
     if let Some(min) = limit("minLength").filter(|m| chars < *m) {
         let why = format!("{path} in body should be at least {min} chars long");
         causes.push(Cause::invalid(path, &value, &why));
     }
     if let Some(max) = limit("maxLength").filter(|m| chars > *m) {
-        causes.push(Cause::other("FieldValueTooLong", path, format!("Too long: may not be longer than {max}")));
+        let why = format!("{path} in body should be at most {max} chars long");
+        causes.push(Cause::invalid(path, &value, &why));
     }
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
         // A pattern this engine cannot read is not held against the object.
@@ -321,12 +354,15 @@ fn check_text(schema: &Schema<'_>, path: &str, text: &str, causes: &mut Vec<Caus
 
 fn is_base64(text: &str) -> bool {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text.replace(['\n', '\r'], "")).is_ok()
+    base64::engine::general_purpose::STANDARD
+        .decode(text.replace(['\n', '\r'], ""))
+        .is_ok()
 }
 
 fn uuid() -> Option<&'static Regex> {
     static UUID: OnceLock<Option<Regex>> = OnceLock::new();
-    UUID.get_or_init(|| Regex::new("^(?i)[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$").ok()).as_ref()
+    UUID.get_or_init(|| Regex::new("^(?i)[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$").ok())
+        .as_ref()
 }
 
 fn check_number(schema: &Schema<'_>, path: &str, number: &serde_json::Number, causes: &mut Vec<Cause>) {
@@ -337,18 +373,34 @@ fn check_number(schema: &Schema<'_>, path: &str, number: &serde_json::Number, ca
     if let Some(min) = limit("minimum") {
         let strict = exclusive("exclusiveMinimum");
         if found < min || (strict && found <= min) {
-            let word = if strict { "greater than" } else { "greater than or equal to" };
-            causes.push(Cause::invalid(path, &value, &format!("{path} in body should be {word} {min}")));
+            let word = if strict {
+                "greater than"
+            } else {
+                "greater than or equal to"
+            };
+            causes.push(Cause::invalid(
+                path,
+                &value,
+                &format!("{path} in body should be {word} {min}"),
+            ));
         }
     }
     if let Some(max) = limit("maximum") {
         let strict = exclusive("exclusiveMaximum");
         if found > max || (strict && found >= max) {
             let word = if strict { "less than" } else { "less than or equal to" };
-            causes.push(Cause::invalid(path, &value, &format!("{path} in body should be {word} {max}")));
+            causes.push(Cause::invalid(
+                path,
+                &value,
+                &format!("{path} in body should be {word} {max}"),
+            ));
         }
     }
     if let Some(step) = limit("multipleOf").filter(|s| *s > 0.0 && (found / s).fract() != 0.0) {
-        causes.push(Cause::invalid(path, &value, &format!("{path} in body should be a multiple of {step}")));
+        causes.push(Cause::invalid(
+            path,
+            &value,
+            &format!("{path} in body should be a multiple of {step}"),
+        ));
     }
 }

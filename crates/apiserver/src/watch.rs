@@ -54,15 +54,23 @@ pub(crate) fn start(server: Arc<Server>, target: Target, call: &Call, form: Form
     };
     let initial = call.flag("sendInitialEvents")?;
     if initial && call.param("resourceVersionMatch") != Some("NotOlderThan") {
-        return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", vec![crate::status::Cause::forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )]));
+        return Err(ApiError::invalid(
+            "meta.k8s.io",
+            "ListOptions",
+            "",
+            vec![crate::status::Cause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )],
+        ));
     }
     let asked = call.number("resourceVersion")?.unwrap_or(0);
     let committed = server.store.subscribe();
     let now = Instant::now();
-    let timeout = call.number("timeoutSeconds")?.filter(|t| *t > 0).map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+    let timeout = call
+        .number("timeoutSeconds")?
+        .filter(|t| *t > 0)
+        .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
     let mut watch = Watch {
         stopping: server.stopping(),
         bookmarks: call.flag("allowWatchBookmarks")?,
@@ -100,7 +108,10 @@ fn body(stream: impl Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send 
 impl Watch {
     fn send_initial(&mut self, with_end: bool) {
         let target = &self.target;
-        let (revision, objects) = self.server.store.list(&target.resource.storage, target.namespace.as_deref());
+        let (revision, objects) = self
+            .server
+            .store
+            .list(&target.resource.storage, target.namespace.as_deref());
         self.revision = revision;
         for object in objects.values().filter(|o| self.selector.matches(o)) {
             let event = json!({"type": "ADDED", "object": watched(target, self.form, object, self.is_first)});
@@ -136,7 +147,11 @@ impl Watch {
             if !self.ready.is_empty() {
                 continue;
             }
-            let wake = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
+            let wake = if self.bookmarks {
+                self.deadline.min(self.next_bookmark)
+            } else {
+                self.deadline
+            };
             let is_time = tokio::select! {
                 changed = self.committed.changed() => changed.is_err(),
                 stopped = self.stopping.wait_for(|stopping| *stopping) => return stopped.ok().and(None),
@@ -154,7 +169,12 @@ impl Watch {
 
     /// What this watcher is told of a change: objects enter and leave its selector.
     fn event(&mut self, change: &Change) -> Option<Value> {
-        if self.target.namespace.as_ref().is_some_and(|n| *n != change.key.namespace) {
+        if self
+            .target
+            .namespace
+            .as_ref()
+            .is_some_and(|n| *n != change.key.namespace)
+        {
             return None;
         }
         let was = change.before.as_ref().is_some_and(|b| self.selector.matches(b));

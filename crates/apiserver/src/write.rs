@@ -10,10 +10,10 @@ use crate::events;
 use crate::lifecycle::{self, Deleted};
 use crate::managed::{self, Manager};
 use crate::negotiate::{Body, Form, encoded, warn};
-use crate::object::{at, is_deleting, map_mut, meta, metadata_mut};
+use crate::object::{at, drop_nulls, is_deleting, map_mut, meta, metadata_mut};
 use crate::patch::{self, Patch};
 use crate::read;
-use crate::registry::{CRDS, EVENTS_GROUP, NAMESPACES, Origin};
+use crate::registry::{CRDS, EVENTS, EVENTS_GROUP, NAMESPACES, Origin};
 use crate::routes::{Part, Target};
 use crate::schema::Schema;
 use crate::selector::Selector;
@@ -44,7 +44,11 @@ pub(crate) async fn start(
     call: &Call,
     form: Form,
 ) -> Result<Response<Body>, ApiError> {
-    let durability = if call.is_dry_run()? { Durability::DryRun } else { Durability::Commit };
+    let durability = if call.is_dry_run()? {
+        Durability::DryRun
+    } else {
+        Durability::Commit
+    };
     let method = call.method.clone();
     let job: Job = match (method, &target.name) {
         (Method::POST, None) => Job::Create(body(&target, call)?),
@@ -60,10 +64,18 @@ pub(crate) async fn start(
     let manager = Manager::new(&target, call.manager());
     let validation = call.field_validation()?;
     let task = tokio::task::spawn_blocking(move || {
-        let write = Write { target: &target, manager, validation };
-        server.store.write(durability, |txn| job.run(&write, txn)).map(|done| done.answer(&target, form))
+        let write = Write {
+            target: &target,
+            manager,
+            validation,
+        };
+        server
+            .store
+            .write(durability, |txn| job.run(&write, txn))
+            .map(|done| done.answer(&target, form))
     });
-    task.await.map_err(|e| ApiError::internal(format!("the request was not finished: {e}")))?
+    task.await
+        .map_err(|e| ApiError::internal(format!("the request was not finished: {e}")))?
 }
 
 enum Job {
@@ -119,6 +131,15 @@ pub(crate) fn accept(target: &Target, mut object: Value) -> Result<Value, ApiErr
         if sent.is_empty() && !is_custom {
             continue;
         }
+        if sent != *wanted && is_custom && field == "kind" && !sent.is_empty() {
+            let cause = Cause::invalid("kind", &object["kind"], &format!("must be {wanted}"));
+            return Err(ApiError::invalid(
+                &target.resource.group,
+                &sent,
+                meta(&object, "name"),
+                vec![cause],
+            ));
+        }
         if sent != *wanted {
             return Err(ApiError::bad_request(format!(
                 "{} in the data ({sent}) does not match the expected {} ({wanted})",
@@ -149,7 +170,11 @@ pub(crate) fn accept(target: &Target, mut object: Value) -> Result<Value, ApiErr
 }
 
 fn stored_api_version(target: &Target) -> String {
-    if target.resource.group == EVENTS_GROUP { "v1".to_owned() } else { target.api_version() }
+    if target.resource.group == EVENTS_GROUP {
+        "v1".to_owned()
+    } else {
+        target.api_version()
+    }
 }
 
 impl Write<'_> {
@@ -165,7 +190,9 @@ impl Write<'_> {
     fn create(&self, txn: &mut Txn<'_>, mut object: Value) -> Result<Written, ApiError> {
         let (resource, version) = (&self.target.resource, self.target.version());
         if !meta(&object, "resourceVersion").is_empty() {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(ApiError::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         lifecycle::check_namespace(txn, resource, meta(&object, "namespace"), meta(&object, "name"))?;
         let warnings = self.clean(&mut object)?;
@@ -177,7 +204,14 @@ impl Write<'_> {
             return Err(ApiError::already_exists(&resource.group, &resource.plural, &key.name));
         }
         managed::update(&self.schema(), &self.manager, None, &mut object);
-        Ok(Written { status: StatusCode::CREATED, object: txn.put(key, object), warnings })
+        if resource.is(EVENTS) {
+            lifecycle::expire_events(txn);
+        }
+        Ok(Written {
+            status: StatusCode::CREATED,
+            object: txn.put(key, object),
+            warnings,
+        })
     }
 
     fn update(&self, txn: &mut Txn<'_>, mut object: Value) -> Result<Written, ApiError> {
@@ -195,7 +229,10 @@ impl Write<'_> {
         let strict = resource.origin == Origin::Custom || resource.is(CRDS) || resource.plural == "leases";
         if revision.is_empty() && strict {
             let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-            let cause = Cause { message: cause.message.replace("value: 0:", "value: 0x0:"), ..cause };
+            let cause = Cause {
+                message: cause.message.replace("value: 0:", "value: 0x0:"),
+                ..cause
+            };
             return Err(ApiError::invalid(&resource.group, &resource.plural, name, vec![cause]));
         }
         let warnings = self.clean(&mut object)?;
@@ -243,14 +280,15 @@ impl Write<'_> {
             }
             lifecycle::check_namespace(txn, resource, meta(&config, "namespace"), meta(&config, "name"))?;
             let mut object = config.clone();
-            if let Some(status) = config.get("status").filter(|_| version.has_status) {
-                tracing::trace!(%status, "status in an applied object is ignored");
-            }
             lifecycle::before_create(resource, version, &mut object);
             self.schema().default(&mut object);
             self.check(None, &object)?;
             managed::applied_new(&self.schema(), &self.manager, &self.owned(&config), &mut object);
-            return Ok(Written { status: StatusCode::CREATED, object: txn.put(self.target.key(), object), warnings });
+            return Ok(Written {
+                status: StatusCode::CREATED,
+                object: txn.put(self.target.key(), object),
+                warnings,
+            });
         };
         let merged = managed::apply(&self.schema(), &self.manager, &old, &self.owned(&config), force)?;
         let mut written = self.replace_with(txn, &old, merged, Attribution::Done)?;
@@ -315,16 +353,30 @@ impl Write<'_> {
             managed::update(&self.schema(), &self.manager, Some(old), &mut new);
         }
         if managed::is_same(old, &new) {
-            return Ok(Written { status: StatusCode::OK, object: Arc::clone(old), warnings: Vec::new() });
+            return Ok(Written {
+                status: StatusCode::OK,
+                object: Arc::clone(old),
+                warnings: Vec::new(),
+            });
         }
         let key = self.target.key();
         let object = txn.put(key.clone(), new);
         lifecycle::finish_deletion(txn, &key, &object);
-        Ok(Written { status: StatusCode::OK, object, warnings: Vec::new() })
+        Ok(Written {
+            status: StatusCode::OK,
+            object,
+            warnings: Vec::new(),
+        })
     }
 
     /// Removes fields the schema does not have, or refuses them, as the client asked.
     fn clean(&self, object: &mut Value) -> Result<Vec<String>, ApiError> {
+        if self.target.resource.origin == Origin::Builtin && !self.target.resource.is(CRDS) {
+            drop_nulls(object);
+        } else {
+            metadata_mut(object).values_mut().for_each(drop_nulls);
+            metadata_mut(object).retain(|_, value| !value.is_null());
+        }
         let unknown = self.schema().prune(object);
         let describe = |path: &String| format!("unknown field {path:?}");
         match self.validation {
@@ -354,19 +406,28 @@ impl Write<'_> {
         if causes.is_empty() {
             return Ok(());
         }
-        Err(ApiError::invalid(&resource.group, &resource.kind, meta(object, "name"), causes))
+        Err(ApiError::invalid(
+            &resource.group,
+            &resource.kind,
+            meta(object, "name"),
+            causes,
+        ))
     }
 
     fn delete(&self, txn: &mut Txn<'_>, options: &Value) -> Result<Done, ApiError> {
         let key = self.target.key();
         let resource = &self.target.resource;
         let object = txn.get(&key).ok_or_else(|| self.target.not_found())?;
-        for (field, label) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+        for (field, label, changed) in [
+            ("uid", "UID", "deleted and then recreated"),
+            ("resourceVersion", "ResourceVersion", "modified"),
+        ] {
             let wanted = at(options, &["preconditions", field]).and_then(Value::as_str);
             let found = meta(&object, field);
             if let Some(wanted) = wanted.filter(|w| *w != found) {
                 let why = format!(
-                    "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
+                    "the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). \
+                     The object might have been {changed}"
                 );
                 return Err(ApiError::conflict(&resource.group, &resource.plural, &key.name, &why));
             }
@@ -377,10 +438,16 @@ impl Write<'_> {
         }
         let shows_object = resource.is(NAMESPACES) || (resource.group.is_empty() && resource.plural == "pods");
         match lifecycle::delete(txn, &key, &object).ok_or_else(|| self.target.not_found())? {
-            Deleted::Marked(object) => Ok(Done::Object(Written { status: StatusCode::OK, object, warnings: vec![] })),
-            Deleted::Gone(object) if shows_object => {
-                Ok(Done::Object(Written { status: StatusCode::OK, object, warnings: vec![] }))
-            }
+            Deleted::Marked(object) => Ok(Done::Object(Written {
+                status: StatusCode::OK,
+                object,
+                warnings: vec![],
+            })),
+            Deleted::Gone(object) if shows_object => Ok(Done::Object(Written {
+                status: StatusCode::OK,
+                object,
+                warnings: vec![],
+            })),
             Deleted::Gone(object) => {
                 let mut details = json!({"name": key.name, "kind": resource.plural, "uid": meta(&object, "uid")});
                 if !resource.group.is_empty() {
@@ -416,5 +483,9 @@ enum Attribution {
 }
 
 fn delete_options(call: &Call) -> Result<Value, ApiError> {
-    if call.body.is_empty() { Ok(json!({})) } else { call.object() }
+    if call.body.is_empty() {
+        Ok(json!({}))
+    } else {
+        call.object()
+    }
 }

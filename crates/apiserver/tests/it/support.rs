@@ -24,7 +24,12 @@ pub struct Served {
 impl Served {
     pub async fn start(data: Data, token: Option<&str>) -> Self {
         let crds = vec![serde_json::from_value(widgets("widgets", "Widget", "Namespaced")).unwrap()];
-        let server = ApiServer::open(Options { data, token: token.map(Token::new), crds }).unwrap();
+        let server = ApiServer::open(Options {
+            data,
+            token: token.map(Token::new),
+            crds,
+        })
+        .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -35,7 +40,12 @@ impl Served {
             };
             running.serve(listener, stopped).await.unwrap();
         });
-        Self { addr, server, stop: Some(stop), task }
+        Self {
+            addr,
+            server,
+            stop: Some(stop),
+            task,
+        }
     }
 
     pub async fn memory() -> Self {
