@@ -24,6 +24,8 @@ mod reconcile;
 mod secrets;
 mod states;
 mod status;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::future::Future;

@@ -306,7 +306,9 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
         if self.status.as_ref() == Some(&new) {
             return Ok(());
         }
-        let only_progress = report.conditions == self.previous.conditions && report.memory == self.previous.memory;
+        let only_progress = report.conditions == self.previous.conditions
+            && report.memory == self.previous.memory
+            && report.id == self.previous.id;
         let since = self.context.memos.since_written(&self.uid);
         if only_progress && let Some(wait) = since.and_then(|since| PROGRESS_INTERVAL.checked_sub(since)) {
             self.wake_within(wait);

@@ -78,6 +78,7 @@ pub(super) fn failure(error: &Error) -> Failure {
     }
     Failure {
         kind: error.kind(),
-        message,
+        // A condition and an event are one line.
+        message: message.split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }

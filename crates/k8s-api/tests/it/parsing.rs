@@ -1,1 +1,255 @@
-//! x
+//! What users write becomes what core understands, or an error that names the field.
+
+use imagecache_core::{ImageRef, Platform, Retention};
+use imagecache_k8s_api::{CloudOption, ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef, alibaba, tencent};
+use serde_json::{Value, json};
+
+const ALIBABA_SAMPLE: &str = r#"
+apiVersion: eci.alibabacloud.com/v1
+kind: ImageCache
+metadata:
+  name: web
+  annotations:
+    k8s.aliyun.com/vswitch-ids: "vsw-a,vsw-b"
+    k8s.aliyun.com/eci-image-cache: "true"
+    k8s.aliyun.com/imc-cpu-arch: arm64
+    k8s.aliyun.com/plain-http-registry: "harbor.example.com, 10.0.0.1:5000"
+    k8s.aliyun.com/insecure-registry: "self.example.com"
+    kubectl.kubernetes.io/last-applied-configuration: "{}"
+spec:
+  images:
+  - nginx:1.27
+  - registry-vpc.cn-hangzhou.aliyuncs.com/team/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  imagePullSecrets:
+  - default:acr-login
+  - kube-system:other.login
+  imageCacheSize: 25
+  retentionDays: 7
+"#;
+
+const TENCENT_SAMPLE: &str = r#"
+apiVersion: eks.cloud.tencent.com/v1
+kind: ImageCache
+metadata:
+  name: web
+  annotations:
+    eks.tke.cloud.tencent.com/eip-attributes: '{"InternetMaxBandwidthOut":2}'
+    eks.tke.cloud.tencent.com/registry-http-endpoint: "10.0.0.1:5000"
+spec:
+  images:
+  - ccr.ccs.tencentyun.com/team/app:v1
+  imagePullSecrets:
+  - imc-operator-system/qcloudregistrykey
+  securityGroupIds:
+  - sg-1
+"#;
+
+fn secret(namespace: &str, name: &str) -> SecretRef {
+    SecretRef {
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+#[test]
+fn alibabas_sample() {
+    let object: alibaba::ImageCache = serde_yaml_ng::from_str(ALIBABA_SAMPLE).unwrap();
+    let request = object.request().unwrap();
+    let spec = &request.spec;
+    assert_eq!(spec.images[0], ImageRef::parse("docker.io/library/nginx:1.27").unwrap());
+    assert_eq!(spec.images.len(), 2);
+    assert_eq!(spec.size_gib, 25);
+    assert_eq!(spec.retention, Retention::Days(7));
+    assert_eq!(spec.platform, Some(Platform::linux("arm64").normalized()));
+    assert_eq!(spec.plain_http_registries, ["harbor.example.com", "10.0.0.1:5000"]);
+    assert_eq!(spec.insecure_registries, ["self.example.com"]);
+    assert_eq!(spec.display_name.as_deref(), Some("web"));
+    assert_eq!(
+        request.pull_secrets,
+        [secret("default", "acr-login"), secret("kube-system", "other.login")]
+    );
+    assert_eq!(request.cloud_options[&CloudOption::VSwitchIds], "vsw-a,vsw-b");
+    assert_eq!(request.cloud_options[&CloudOption::LayerReuse], "true");
+    assert_eq!(request.cloud_options.len(), 2);
+}
+
+#[test]
+fn tencents_sample() {
+    let object: tencent::ImageCache = serde_yaml_ng::from_str(TENCENT_SAMPLE).unwrap();
+    let request = object.request().unwrap();
+    assert_eq!(request.spec.size_gib, 20);
+    assert_eq!(request.spec.retention, Retention::Forever);
+    assert_eq!(request.spec.plain_http_registries, ["10.0.0.1:5000"]);
+    assert_eq!(
+        request.pull_secrets,
+        [secret("imc-operator-system", "qcloudregistrykey")]
+    );
+    assert_eq!(request.security_groups, ["sg-1"]);
+    assert_eq!(
+        request.cloud_options[&CloudOption::EipAttributes],
+        r#"{"InternetMaxBandwidthOut":2}"#
+    );
+}
+
+fn from_alibaba(spec: &Value, annotations: &Value) -> Result<ParsedRequest, InvalidSpec> {
+    let object = json!({
+        "apiVersion": "eci.alibabacloud.com/v1", "kind": "ImageCache",
+        "metadata": { "name": "a", "annotations": annotations }, "spec": spec,
+    });
+    serde_json::from_value::<alibaba::ImageCache>(object).unwrap().request()
+}
+
+fn from_tencent(spec: &Value) -> Result<ParsedRequest, InvalidSpec> {
+    let object = json!({
+        "apiVersion": "eks.cloud.tencent.com/v1", "kind": "ImageCache",
+        "metadata": { "name": "a" }, "spec": spec,
+    });
+    serde_json::from_value::<tencent::ImageCache>(object).unwrap().request()
+}
+
+#[test]
+fn the_spec_wins_over_annotations_and_annotations_over_defaults() {
+    let annotations = json!({ "k8s.aliyun.com/imc-size": "40", "k8s.aliyun.com/imc-retention-days": "3" });
+    for (name, spec, size, retention) in [
+        ("neither given", json!({}), 40, Retention::Days(3)),
+        ("size given", json!({ "imageCacheSize": 30 }), 30, Retention::Days(3)),
+        ("days given", json!({ "retentionDays": 9 }), 40, Retention::Days(9)),
+    ] {
+        let mut spec = spec;
+        spec["images"] = json!(["nginx"]);
+        let parsed = from_alibaba(&spec, &annotations).unwrap().spec;
+        assert_eq!((parsed.size_gib, parsed.retention), (size, retention), "{name}");
+    }
+    let bare = from_alibaba(&json!({ "images": ["nginx"] }), &json!({})).unwrap().spec;
+    assert_eq!(
+        (bare.size_gib, bare.retention, bare.platform),
+        (20, Retention::Forever, None)
+    );
+}
+
+#[test]
+fn mistakes_name_field_value_and_remedy() {
+    let ok = json!({ "images": ["nginx"] });
+    let with = |field: &str, value: Value| {
+        let mut spec = ok.clone();
+        spec[field] = value;
+        spec
+    };
+    let annotated = |name: &str, value: &str| {
+        let mut annotations = serde_json::Map::new();
+        annotations.insert(format!("k8s.aliyun.com/{name}"), value.into());
+        from_alibaba(&ok, &Value::Object(annotations))
+    };
+    let alibaba = |spec: Value| from_alibaba(&spec, &json!({}));
+    for (name, result, field, parts) in [
+        (
+            "no images",
+            alibaba(json!({ "images": [] })),
+            "spec.images",
+            &["no images"][..],
+        ),
+        (
+            "too many",
+            alibaba(with("images", json!(vec!["a"; 21]))),
+            "spec.images",
+            &["21 images", "20"],
+        ),
+        (
+            "bad reference",
+            alibaba(with("images", json!(["ok", "Not An Image!"]))),
+            "spec.images[1]",
+            &["`Not An Image!`", "character"],
+        ),
+        (
+            "small",
+            alibaba(with("imageCacheSize", json!(19))),
+            "spec.imageCacheSize",
+            &["`19`", "20 to 32768"],
+        ),
+        (
+            "large",
+            alibaba(with("imageCacheSize", json!(32769))),
+            "spec.imageCacheSize",
+            &["`32769`"],
+        ),
+        (
+            "beyond 32 bits",
+            alibaba(with("imageCacheSize", json!(1_i64 << 40))),
+            "spec.imageCacheSize",
+            &["20 to"],
+        ),
+        (
+            "no days",
+            alibaba(with("retentionDays", json!(0))),
+            "spec.retentionDays",
+            &["`0`", "1 to 65536"],
+        ),
+        (
+            "secret form",
+            alibaba(with("imagePullSecrets", json!(["a:b", "x"]))),
+            "spec.imagePullSecrets[1]",
+            &["`x`", "namespace:name"],
+        ),
+        (
+            "tencent's form",
+            alibaba(with("imagePullSecrets", json!(["a/b"]))),
+            "spec.imagePullSecrets[0]",
+            &["namespace:name"],
+        ),
+        (
+            "path in a name",
+            alibaba(with("imagePullSecrets", json!(["a:b/../c"]))),
+            "spec.imagePullSecrets[0]",
+            &["`a:b/../c`"],
+        ),
+        (
+            "alibaba's form",
+            from_tencent(&with("imagePullSecrets", json!(["a:b"]))),
+            "spec.imagePullSecrets[0]",
+            &["namespace/name"],
+        ),
+        (
+            "tencent days",
+            from_tencent(&with("retentionDays", json!(3651))),
+            "spec.retentionDays",
+            &["`3651`", "0 to 3650"],
+        ),
+        (
+            "tencent size",
+            from_tencent(&with("imageCacheSize", json!(5))),
+            "spec.imageCacheSize",
+            &["`5`"],
+        ),
+        (
+            "words for a size",
+            annotated("imc-size", "big"),
+            "metadata.annotations[k8s.aliyun.com/imc-size]",
+            &["`big`", "whole number"],
+        ),
+        (
+            "size annotation",
+            annotated("imc-size", "1"),
+            "metadata.annotations[k8s.aliyun.com/imc-size]",
+            &["`1`"],
+        ),
+        (
+            "architecture",
+            annotated("imc-cpu-arch", "mips"),
+            "metadata.annotations[k8s.aliyun.com/imc-cpu-arch]",
+            &["`mips`", "amd64 or arm64"],
+        ),
+        (
+            "scheme in a host",
+            annotated("plain-http-registry", "http://a"),
+            "metadata.annotations[k8s.aliyun.com/plain-http-registry]",
+            &["`http://a`", "without a scheme"],
+        ),
+    ] {
+        let error = result.expect_err(name);
+        assert_eq!(error.field(), field, "{name}");
+        let text = error.to_string();
+        for part in parts {
+            assert!(text.contains(part), "{name}: {text} lacks {part}");
+        }
+    }
+}
