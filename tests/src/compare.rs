@@ -17,20 +17,16 @@ const SHOWN: usize = 20;
 /// Read at once when hashing.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Times are compared to this: what tools keep differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimePrecision {
-    /// As the filesystem has it.
-    Nanoseconds,
-    /// Whole seconds.
-    Seconds,
-}
-
 /// What is compared, and what the two makers legitimately do differently.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Precision of modification times.
-    pub times: TimePrecision,
+    /// Directories whose time no tar holds: whoever makes them chooses it.
+    pub any_time: &'static [&'static str],
+}
+
+impl Rules {
+    /// Everything, to the nanosecond.
+    pub const EXACT: Self = Self { any_time: &[] };
 }
 
 /// One path, in the attributes that are compared.
@@ -47,7 +43,7 @@ struct Entry {
     /// Number of links, and the first path (in order) that is the same file; not for directories.
     links: Option<(u64, PathBuf)>,
     xattrs: BTreeMap<String, String>,
-    /// Seconds and nanoseconds; not for the root, which a tool may create by itself.
+    /// Seconds and nanoseconds; not for the root, which a tool may create by itself, nor where the rules say so.
     mtime: Option<(i64, i64)>,
 }
 
@@ -127,8 +123,10 @@ fn read_tree(root: &Path, rules: Rules) -> Result<BTreeMap<PathBuf, Entry>> {
             .entry((meta.dev(), meta.ino()))
             .or_insert_with(|| path.clone())
             .clone();
-        let entry = read_entry(&full, &meta, first, path.as_os_str().is_empty(), rules)
-            .with_context(|| format!("cannot read {}", full.display()))?;
+        let mut entry = read_entry(&full, &meta, first).with_context(|| format!("cannot read {}", full.display()))?;
+        if path.as_os_str().is_empty() || rules.any_time.iter().any(|free| path == Path::new(free)) {
+            entry.mtime = None;
+        }
         tree.insert(path, entry);
     }
     Ok(tree)
@@ -143,7 +141,7 @@ fn join(root: &Path, path: &Path) -> PathBuf {
     }
 }
 
-fn read_entry(full: &Path, meta: &Metadata, first: PathBuf, is_root: bool, rules: Rules) -> Result<Entry> {
+fn read_entry(full: &Path, meta: &Metadata, first: PathBuf) -> Result<Entry> {
     let kind = meta.file_type();
     let (name, regular, device) = match kind {
         _ if kind.is_dir() => ("directory", false, false),
@@ -153,11 +151,6 @@ fn read_entry(full: &Path, meta: &Metadata, first: PathBuf, is_root: bool, rules
         _ if kind.is_socket() => ("socket", false, false),
         _ if kind.is_char_device() => ("character device", false, true),
         _ => ("block device", false, true),
-    };
-    let nanoseconds = if rules.times == TimePrecision::Nanoseconds {
-        meta.mtime_nsec()
-    } else {
-        0
     };
     Ok(Entry {
         kind: name,
@@ -173,7 +166,7 @@ fn read_entry(full: &Path, meta: &Metadata, first: PathBuf, is_root: bool, rules
         device: device.then(|| (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()))),
         links: (!kind.is_dir()).then(|| (meta.nlink(), first)),
         xattrs: xattrs(full)?,
-        mtime: (!is_root).then(|| (meta.mtime(), nanoseconds)),
+        mtime: Some((meta.mtime(), meta.mtime_nsec())),
     })
 }
 

@@ -48,7 +48,7 @@ pub fn check() -> Result<()> {
 }
 
 fn generated() -> Result<Vec<(PathBuf, String)>> {
-    let binary = workspace::build(BINARY.0, BINARY.1, Profile::Dev)?;
+    let binary = workspace::build(BINARY, Profile::Dev)?;
     let crds = shell::capture(Command::new(binary).arg("crd"))?;
     Ok(vec![(workspace::root().join(CRDS), format!("{HEADER}{crds}"))])
 }

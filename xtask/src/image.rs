@@ -38,7 +38,7 @@ pub fn run(args: &ImageArgs) -> Result<()> {
     packages::require(packages::IMAGE)?;
     let binary = match &args.binary {
         Some(path) => path.clone(),
-        None => workspace::build(BINARY.0, BINARY.1, Profile::Release)?,
+        None => workspace::build(BINARY, Profile::Release)?,
     };
     let target = workspace::target_dir()?;
     std::fs::create_dir_all(&target)?;

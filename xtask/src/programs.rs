@@ -9,10 +9,8 @@ use clap::Args;
 use crate::workspace::{self, Profile};
 use crate::{packages, shell};
 
-/// Package of the real binary, and its name.
-pub const BINARY: (&str, &str) = ("imagecache-controller", "imagecache");
-
-const TESTS: &str = "imagecache-tests";
+/// The real binary.
+pub const BINARY: &str = "imagecache";
 
 /// Options of `e2e`, passed on to its runner.
 #[derive(Args, Default)]
@@ -47,11 +45,11 @@ pub fn e2e(args: &E2eArgs) -> Result<()> {
             names.join(" ")
         );
     }
-    let runner = workspace::build(TESTS, "e2e", Profile::Dev)?;
+    let runner = workspace::build("e2e", Profile::Dev)?;
     let mut command = Command::new(runner);
     command.arg("--binary").arg(match &args.binary {
         Some(path) => path.clone(),
-        None => workspace::build(BINARY.0, BINARY.1, Profile::Dev)?,
+        None => workspace::build(BINARY, Profile::Dev)?,
     });
     command.arg("--logs").arg(workspace::target_dir()?.join("e2e"));
     for (flag, value) in [(
@@ -78,8 +76,8 @@ pub fn e2e(args: &E2eArgs) -> Result<()> {
 
 /// Builds the release binary and the demo, and runs it.
 pub fn demo() -> Result<()> {
-    let binary = workspace::build(BINARY.0, BINARY.1, Profile::Release)?;
-    let demo = workspace::build(TESTS, "demo", Profile::Release)?;
+    let binary = workspace::build(BINARY, Profile::Release)?;
+    let demo = workspace::build("demo", Profile::Release)?;
     // Not `shell::run`: a Ctrl-C must reach the demo, which cleans up, and must not end us before it has.
     let status = Command::new(demo)
         .arg("--binary")

@@ -92,15 +92,17 @@ pub fn target_dir() -> Result<PathBuf> {
         .into())
 }
 
-/// Builds one binary of a package and returns its path.
-pub fn build(package: &str, bin: &str, profile: Profile) -> Result<PathBuf> {
+/// Builds one binary and returns its path.
+///
+/// The whole workspace is selected, not the binary's package: so the features of its dependencies are those of every other
+/// build here, and nothing is compiled twice.
+pub fn build(bin: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
     command.args([
         "build",
         "--quiet",
         "--locked",
-        "--package",
-        package,
+        "--workspace",
         "--bin",
         bin,
         "--profile",

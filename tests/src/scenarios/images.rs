@@ -166,7 +166,7 @@ pub fn whiteouts() -> io::Result<Vec<Vec<u8>>> {
     [low, middle, top].into_iter().map(Layer::finish).collect()
 }
 
-/// What only the layers below can explain: parents that they have, links to their files, directories that are links there.
+/// What only the layers below can explain: parents that they have, and directories that are links there.
 pub fn cross_layer() -> io::Result<Vec<Vec<u8>>> {
     let owned = Attributes::executable()
         .with_mode(0o750)
@@ -182,20 +182,38 @@ pub fn cross_layer() -> io::Result<Vec<Vec<u8>>> {
         &[],
         &owned.clone().with_mode(0o2770),
     )?;
-    low.file_with(
-        "usr/lib/original",
-        b"linked from above",
-        &Attributes::file().with_mode(0o640).with_owner(7, 8),
-    )?;
-    low.file("usr/lib/second", b"second")?;
+    low.file("usr/lib/below", b"below")?;
     let mut middle = Layer::new();
     // No entries for the parents: they must come out as the layer below has them.
     middle.file("owned/deeper/file", b"the parents are implicit")?;
     middle.file("owned/new-dir/file", b"one parent is new")?;
     middle.file("lib/through-link", b"the parent is a link below")?;
     let mut top = Layer::new();
-    top.hard_link("usr/lib/linked", "usr/lib/original")?;
-    top.hard_link("usr/lib/linked-twice", "usr/lib/original")?;
     top.file("owned/deeper/another", b"implicit again, two layers up")?;
     [low, middle, top].into_iter().map(Layer::finish).collect()
+}
+
+/// The directories of [`cross_layer`] that containerd makes by itself, at the time of the pull.
+pub const MADE_BY_CONTAINERD: &[&str] = &["lib", "owned", "owned/deeper", "owned/new-dir"];
+
+/// An upper layer that links to files which only the layer below has.
+pub fn linked_below() -> io::Result<Vec<Vec<u8>>> {
+    let mut low = Layer::new();
+    low.dir("./")?.dir("data")?;
+    low.file_with(
+        "data/original",
+        b"linked from above",
+        &Attributes::file().with_mode(0o640).with_owner(7, 8),
+    )?;
+    low.file_with(
+        "data/attributes",
+        b"too",
+        &Attributes::file().with_xattr("user.kept", b"yes"),
+    )?;
+    let mut top = Layer::new();
+    top.dir("./")?.dir("data")?.dir("links")?;
+    top.hard_link("links/one", "data/original")?
+        .hard_link("links/two", "data/original")?;
+    top.hard_link("data/beside", "data/attributes")?;
+    [low, top].into_iter().map(Layer::finish).collect()
 }

@@ -184,9 +184,10 @@ pub async fn delete_leaves_a_mount_alone(context: Context) -> Result<()> {
     }
     // An empty tree equals an empty tree: nothing of the mounts is left in the directories.
     let empty = context.subdir("empty")?;
-    let rules = compare::Rules {
-        times: compare::TimePrecision::Seconds,
-    };
-    compare::same_tree(("the mount point", root.path()), ("an empty directory", &empty), rules)?;
+    compare::same_tree(
+        ("the mount point", root.path()),
+        ("an empty directory", &empty),
+        compare::Rules::EXACT,
+    )?;
     plane.finish().await
 }

@@ -3,11 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use imagecache_tests::compare::{Rules, TimePrecision, differences};
-
-const RULES: Rules = Rules {
-    times: TimePrecision::Nanoseconds,
-};
+use imagecache_tests::compare::{Rules, differences};
 
 /// One tree, always the same.
 fn tree(root: &Path) {
@@ -52,7 +48,7 @@ fn after(change: impl FnOnce(&Path)) -> Vec<String> {
     tree(&left);
     tree(&right);
     change(&right);
-    differences(("left", &left), ("right", &right), RULES).expect("both can be read")
+    differences(("left", &left), ("right", &right), Rules::EXACT).expect("both can be read")
 }
 
 #[test]

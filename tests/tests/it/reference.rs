@@ -1,7 +1,7 @@
 //! The two references that scenarios compare with agree on the images of the scenarios, where they are meant to.
 
 use imagecache_tests::binary::tool;
-use imagecache_tests::compare::{Rules, TimePrecision, same_tree};
+use imagecache_tests::compare::{Rules, same_tree};
 use imagecache_tests::containerd::Containerd;
 use imagecache_tests::image::Layout;
 use imagecache_tests::registry::Registry;
@@ -20,7 +20,11 @@ async fn umoci_and_containerd_agree() {
     let containerd = Containerd::start(dir.path()).await.expect("containerd");
     for tag in ["basic", "whiteouts"] {
         let mounted = containerd
-            .mount(&registry.image(tag), &dir.path().join(format!("mount-{tag}")))
+            .mount(
+                "overlayfs",
+                &registry.image(tag),
+                &dir.path().join(format!("mount-{tag}")),
+            )
             .await
             .expect(tag);
         let bundle = dir.path().join(format!("bundle-{tag}"));
@@ -30,9 +34,11 @@ async fn umoci_and_containerd_agree() {
         )
         .await
         .expect(tag);
-        let rules = Rules {
-            times: TimePrecision::Nanoseconds,
-        };
-        same_tree(("umoci", &bundle.join("rootfs")), ("containerd", mounted.path()), rules).expect(tag);
+        same_tree(
+            ("umoci", &bundle.join("rootfs")),
+            ("containerd", mounted.path()),
+            Rules::EXACT,
+        )
+        .expect(tag);
     }
 }

@@ -25,7 +25,7 @@ pub fn run(args: &BuildArgs) -> Result<()> {
     packages::require(packages::BENCH)?;
     let binary = match &args.binary {
         Some(path) => path.clone(),
-        None => workspace::build(BINARY.0, BINARY.1, Profile::Release)?,
+        None => workspace::build(BINARY, Profile::Release)?,
     };
     let parent = args.scratch.clone().map_or_else(workspace::target_dir, Ok)?;
     std::fs::create_dir_all(&parent)?;
