@@ -71,7 +71,7 @@ impl Download {
         let mut offset = 0;
         let mut last = None;
         for endpoint in &self.endpoints {
-            match self.from_endpoint(endpoint, &mut offset, sink).await {
+            match self.fetch(endpoint, &mut offset, sink).await {
                 Ok(()) => return Ok(()),
                 Err(Break::Unwanted) => return Err(Break::Unwanted),
                 Err(Break::Failed(error)) => {
@@ -92,7 +92,7 @@ impl Download {
         })))
     }
 
-    async fn from_endpoint(&self, endpoint: &Endpoint, offset: &mut u64, sink: &Sink) -> Result<(), Break> {
+    async fn fetch(&self, endpoint: &Endpoint, offset: &mut u64, sink: &Sink) -> Result<(), Break> {
         let retry = &self.shared.retry;
         let client = self.shared.clients.get(&endpoint.tls).map_err(Break::Failed)?;
         let (mut attempt, mut counted_from) = (1, *offset);

@@ -46,7 +46,9 @@ pub(crate) fn find_cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + '
             return Some(found);
         }
         let held = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = held.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| current.source());
+        next = held
+            .map(|inner| inner as &(dyn StdError + 'static))
+            .or_else(|| current.source());
     }
     None
 }

@@ -106,7 +106,8 @@ async fn by_digest(
 async fn fetch(shared: &Shared, endpoints: &[Endpoint], wanted: Wanted<'_>) -> Result<Blob> {
     let mut last = None;
     for endpoint in endpoints {
-        if (wanted.digest.is_none() && !endpoint.resolves) || !(endpoint.pulls || endpoint.resolves) {
+        let may = endpoint.resolves || (wanted.digest.is_some() && endpoint.pulls);
+        if !may {
             continue;
         }
         let fetched = match fetch_from(shared, endpoint, wanted).await {

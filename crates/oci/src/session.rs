@@ -178,7 +178,7 @@ impl Session {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(fail(ErrorKind::Internal, "resolve", "reading stopped").with_source(error))
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(fail(ErrorKind::Internal, "resolve", "reading stopped").with_source(error)))
 }

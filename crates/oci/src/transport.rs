@@ -200,7 +200,8 @@ impl Ask<'_> {
 /// Host and port, as errors name them.
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Asks a token server, with retries. `refusal` is the error for a login that it does not accept.

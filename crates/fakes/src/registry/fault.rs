@@ -64,7 +64,7 @@ impl Fault {
 }
 
 /// Takes the first fault that fits `path` and uses it up once.
-pub(crate) fn take(faults: &mut Vec<Fault>, path: &str) -> Option<FaultKind> {
+pub(crate) fn take(faults: &mut [Fault], path: &str) -> Option<FaultKind> {
     let position = faults
         .iter()
         .position(|fault| path.contains(&fault.path) && fault.times != Some(0))?;

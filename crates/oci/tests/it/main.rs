@@ -1,5 +1,7 @@
 //! The puller against registries that are honest, broken or lying.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
 mod auth;
 mod faults;
 mod files;
