@@ -47,10 +47,9 @@ pub(super) fn create_directory(path: &Path) -> Result<()> {
     create_directory(parent)?;
     match fs::create_dir(path) {
         // Another builder may be making it right now.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", path, error)),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("create", path, error)),
+        _ => sync_directory(parent),
     }
-    sync_directory(parent)
 }
 
 impl DirectoryStore {

@@ -15,6 +15,8 @@
 //! the garbage collector: a builder writes down what it will use before it looks what is there, so nothing that it finds
 //! can be collected afterwards.
 
+#[cfg(test)]
+mod crash_tests;
 mod files;
 mod gc;
 mod locks;

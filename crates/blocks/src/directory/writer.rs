@@ -71,9 +71,15 @@ impl PartWriter {
         let image = self.store.path(self.part.image_path());
         let json = record.to_json().map_err(|error| Error::damaged(&image, error.to_string()))?;
         if let Some(shard) = image.parent() {
-            create_directory(shard)?;
             crash_point("part synced");
-            fs::rename(&self.temporary, &image).at("publish", &image)?;
+            // The collector removes directories that it finds empty, maybe between the two steps: then again.
+            loop {
+                create_directory(shard)?;
+                match fs::rename(&self.temporary, &image) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && self.temporary.exists() => {}
+                    other => break other.at("publish", &image)?,
+                }
+            }
             crash_point("part renamed");
             sync_directory(shard)?;
         }

@@ -1,4 +1,8 @@
-//! Stores, volumes and mounts as a user of the crate sees them.
+//! The store, volumes and mounts, as their users see them.
 
-mod mounting;
+mod damage;
+mod locks;
+mod mounts;
+mod store;
 mod support;
+mod volumes;
