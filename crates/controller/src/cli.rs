@@ -108,7 +108,7 @@ pub struct CreateArgs {
     /// Remove the cache after this many days; never when left out
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(imagecache_core::MAX_RETENTION_DAYS)))]
     pub retention_days: Option<u32>,
-    /// Registry credentials: a dockerconfigjson file, or a Secret that holds one
+    /// Registry credentials: a file as `docker login` writes it (dockerconfigjson)
     #[arg(long, value_name = "FILE")]
     pub pull_secret: Vec<PathBuf>,
     /// Platform to choose from multi-platform images, for example linux/arm64; this machine's when left out

@@ -1,14 +1,17 @@
 //! Configuration: file, then environment, then flags; later ones win.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::Dict;
+use imagecache_core::system_clock;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
+use crate::kubernetes::Settings;
 
 /// Prefix of environment variables; two underscores step into a table: `IMAGECACHE_LOCAL__STORE__PATH`.
 const ENV_PREFIX: &str = "IMAGECACHE_";
@@ -17,7 +20,9 @@ const ENV_PREFIX: &str = "IMAGECACHE_";
 const ENV_NOT_CONFIG: [&str; 1] = ["STANDALONE_TOKEN"];
 
 /// What every provider shares. Each provider has a table of its own, which is read only when it is chosen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// No `Debug`: a provider's raw table may hold header values that are secret.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Name of the provider.
@@ -90,6 +95,30 @@ impl Default for ControllerConfig {
     }
 }
 
+impl ControllerConfig {
+    /// The reconciler's part.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            poll_interval: self.poll_interval,
+            pull_secrets: self.pull_secret_namespaces.clone().into(),
+            clock: system_clock(),
+        }
+    }
+
+    /// Where health checks are answered, if anywhere.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no address.
+    pub fn health_address(&self) -> Result<Option<SocketAddr>, String> {
+        if self.health_listen.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |_| format!("configuration: controller.health_listen `{}` is not host:port", self.health_listen);
+        self.health_listen.parse().map(Some).map_err(invalid)
+    }
+}
+
 /// A configuration that cannot be used. Names the file or variable, the key and what was expected.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration: {0}")]
@@ -102,7 +131,6 @@ impl From<figment::Error> for ConfigError {
 }
 
 /// The merged sources, and what of them every command needs.
-#[derive(Debug)]
 pub struct Loaded {
     figment: Figment,
     /// The shared part.
@@ -193,7 +221,7 @@ mod tests {
             ("[log]\nformat = \"xml\"", &["log.format", "xml"]),
             ("provider = ", &["test.toml"]),
         ] {
-            let error = load(file, &[]).expect_err(file);
+            let error = load(file, &[]).err().expect(file);
             for part in parts {
                 assert!(error.contains(part), "{file}: {error}");
             }
@@ -203,6 +231,6 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error() {
         let cli = Cli::parse_from(["imagecache", "--config", "/nonexistent.toml", "list"]);
-        assert!(Loaded::read(&cli.global, &Dict::new()).unwrap_err().to_string().contains("/nonexistent.toml"));
+        assert!(Loaded::read(&cli.global, &Dict::new()).err().unwrap().to_string().contains("/nonexistent.toml"));
     }
 }

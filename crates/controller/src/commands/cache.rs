@@ -1,6 +1,6 @@
 //! `get`, `list`, `delete`, `match`: the provider's caches, with no Kubernetes.
 
-use imagecache_core::{CacheProvider as _, rank};
+use imagecache_core::rank;
 use jiff::Timestamp;
 use serde::Serialize;
 

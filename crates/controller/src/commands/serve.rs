@@ -1,0 +1,101 @@
+//! `controller` and `standalone`: the reconciler against a cluster, or against an API server of its own.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use futures::FutureExt as _;
+use futures::future::Shared;
+use imagecache_apiserver::{ApiServer, Data, Options, Token};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::AnyError;
+use crate::cli::StandaloneArgs;
+use crate::config::Loaded;
+use crate::kubernetes;
+use crate::output::note;
+use crate::registry;
+
+/// Holds the bearer token that `standalone` asks for; the only secret that the command line takes, so never a flag.
+const TOKEN_VARIABLE: &str = "IMAGECACHE_STANDALONE_TOKEN";
+/// File in the data directory for kubectl.
+const KUBECONFIG: &str = "kubeconfig";
+/// Directory of the API's state in the data directory.
+const API_STATE: &str = "api";
+
+pub(super) async fn controller(loaded: &Loaded) -> Result<(), AnyError> {
+    let client = kube::Client::try_default().await.map_err(|error| {
+        format!("no cluster to talk to, set KUBECONFIG or run in a pod: {}", crate::output::chain(&error))
+    })?;
+    let opened = registry::open(loaded).await?;
+    let shutdown = shutdown_signal()?;
+    let health = loaded.config.controller.health_address()?;
+    let settings = loaded.config.controller.settings();
+    kubernetes::run_with_health(client, opened.provider, settings, health, shutdown).await?;
+    Ok(())
+}
+
+pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result<(), AnyError> {
+    let opened = registry::open(loaded).await?;
+    let options = Options {
+        data: Data::Dir(args.data.join(API_STATE)),
+        token: std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()).map(Token::new),
+        crds: imagecache_k8s_api::crds(),
+    };
+    let server = tokio::task::spawn_blocking(|| ApiServer::open(options)).await??;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))?;
+    let address = listener.local_addr()?;
+    let shutdown = shutdown_signal()?;
+    let serving = tokio::spawn({
+        let (server, shutdown) = (server.clone(), shutdown.clone());
+        async move { server.serve(listener, shutdown).await }
+    });
+    let kubeconfig = server.kubeconfig(address);
+    let client = client(&kubeconfig).await?;
+    write_private(&args.data.join(KUBECONFIG), &kubeconfig)?;
+    announce(args, address);
+    let reconciling = kubernetes::run(client, opened.provider, loaded.config.controller.settings(), shutdown);
+    tokio::select! {
+        // The API only ends by itself when something is wrong: say so instead of reconciling against nothing.
+        served = serving => served??,
+        reconciled = reconciling => reconciled?,
+    }
+    Ok(())
+}
+
+fn announce(args: &StandaloneArgs, address: SocketAddr) {
+    note(&format!("serving on http://{address}; use: kubectl --kubeconfig {}", args.data.join(KUBECONFIG).display()));
+}
+
+async fn client(kubeconfig: &str) -> Result<kube::Client, AnyError> {
+    let parsed = kube::config::Kubeconfig::from_yaml(kubeconfig)?;
+    let config = kube::Config::from_custom_kubeconfig(parsed, &kube::config::KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, content: &str) -> Result<(), AnyError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // A named temporary file is made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Resolves at the first SIGTERM or Ctrl-C, for everyone who waits.
+fn shutdown_signal() -> std::io::Result<Shared<impl Future<Output = ()> + Send + use<>>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let first = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    Ok(first.boxed().shared())
+}

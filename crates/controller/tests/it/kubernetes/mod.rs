@@ -1,0 +1,5 @@
+//! The controller as a whole, against API servers that are really spoken to.
+
+mod cluster;
+mod scale;
+mod scenarios;
