@@ -16,8 +16,8 @@ pub struct BlockDigest([u8; 32]);
 impl BlockDigest {
     /// Digest of a block of zeros.
     pub const ZERO: Self = Self([
-        0x07, 0x85, 0x4d, 0x2f, 0xef, 0x29, 0x7a, 0x06, 0xba, 0x81, 0x68, 0x5e, 0x66, 0x0c, 0x33, 0x2d, 0xe3, 0x6d, 0x5d,
-        0x18, 0xd5, 0x46, 0x92, 0x7d, 0x30, 0xda, 0xad, 0x6d, 0x7f, 0xda, 0x15, 0x41,
+        0x07, 0x85, 0x4d, 0x2f, 0xef, 0x29, 0x7a, 0x06, 0xba, 0x81, 0x68, 0x5e, 0x66, 0x0c, 0x33, 0x2d, 0xe3, 0x6d,
+        0x5d, 0x18, 0xd5, 0x46, 0x92, 0x7d, 0x30, 0xda, 0xad, 0x6d, 0x7f, 0xda, 0x15, 0x41,
     ]);
 
     /// Hashes at most one block; what is missing counts as zeros.
@@ -83,7 +83,9 @@ impl Blocks {
 
     /// Bytes of block `index` that are there.
     pub fn len_of(&self, index: u64) -> u64 {
-        self.bytes.saturating_sub(index.saturating_mul(BLOCK_BYTES)).min(BLOCK_BYTES)
+        self.bytes
+            .saturating_sub(index.saturating_mul(BLOCK_BYTES))
+            .min(BLOCK_BYTES)
     }
 }
 
@@ -140,7 +142,12 @@ fn pad(hash: &mut Sha256, filled: usize) {
 /// Whether every byte is zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let mut chunks = bytes.chunks_exact(ZEROS.len());
-    chunks.all(|chunk| chunk == ZEROS) && bytes.chunks_exact(ZEROS.len()).remainder().iter().all(|byte| *byte == 0)
+    chunks.all(|chunk| chunk == ZEROS)
+        && bytes
+            .chunks_exact(ZEROS.len())
+            .remainder()
+            .iter()
+            .all(|byte| *byte == 0)
 }
 
 #[cfg(test)]
@@ -162,7 +169,10 @@ mod tests {
             bytes.chunks(piece).for_each(|chunk| hasher.update(chunk));
             let blocks = hasher.finish();
             assert_eq!(blocks.digests, expected, "pieces of {piece}");
-            assert!(blocks.is_consistent() && blocks.bytes == bytes.len() as u64, "pieces of {piece}");
+            assert!(
+                blocks.is_consistent() && blocks.bytes == bytes.len() as u64,
+                "pieces of {piece}"
+            );
         }
     }
 

@@ -67,7 +67,11 @@ pub(crate) fn index_json<'a>(images: impl IntoIterator<Item = &'a ImageRecord>) 
         .collect();
     manifests.sort();
     manifests.dedup();
-    let index = Index { schema_version: 2, media_type: INDEX_MEDIA_TYPE.to_owned(), manifests };
+    let index = Index {
+        schema_version: 2,
+        media_type: INDEX_MEDIA_TYPE.to_owned(),
+        manifests,
+    };
     // Strings and numbers always serialize.
     serde_json::to_vec(&index).unwrap_or_default()
 }
@@ -77,12 +81,16 @@ pub(crate) fn index_json<'a>(images: impl IntoIterator<Item = &'a ImageRecord>) 
 /// # Errors
 /// `Damaged` when it is no index.
 pub fn stored_images(index: &[u8]) -> Result<Vec<(ImageRef, Digest)>> {
-    let index: Index =
-        serde_json::from_slice(index).map_err(|error| Error::damaged(INDEX_FILE, error.to_string()))?;
+    let index: Index = serde_json::from_slice(index).map_err(|error| Error::damaged(INDEX_FILE, error.to_string()))?;
     Ok(index
         .manifests
         .into_iter()
-        .filter_map(|entry| Some((ImageRef::parse(entry.annotations.get(REFERENCE_NAME)?).ok()?, entry.digest)))
+        .filter_map(|entry| {
+            Some((
+                ImageRef::parse(entry.annotations.get(REFERENCE_NAME)?).ok()?,
+                entry.digest,
+            ))
+        })
         .collect())
 }
 
@@ -118,10 +126,11 @@ struct RootFs {
 /// # Errors
 /// `Missing` when the manifest, its config or a layer is not in the store.
 pub fn image_stack(store: &dyn Store, manifest: &Digest) -> Result<ImageStack> {
-    let missing = |what: String| Error::Missing { what, store: store.location().into() };
-    let read = |what: &str, digest: &Digest| {
-        store.blob(digest)?.ok_or_else(|| missing(format!("{what} {digest}")))
+    let missing = |what: String| Error::Missing {
+        what,
+        store: store.location().into(),
     };
+    let read = |what: &str, digest: &Digest| store.blob(digest)?.ok_or_else(|| missing(format!("{what} {digest}")));
     let damaged = |what: &str, error: serde_json::Error| Error::damaged(what, error.to_string());
     let parsed: Manifest = serde_json::from_slice(&read("manifest", manifest)?)
         .map_err(|error| damaged(&format!("manifest {manifest}"), error))?;
@@ -133,10 +142,15 @@ pub fn image_stack(store: &dyn Store, manifest: &Digest) -> Result<ImageStack> {
 
 /// The stack of layers with these diffIDs, lowest first; each layer's patch is above it.
 pub(crate) fn stack_of(store: &dyn Store, diff_ids: &[Digest]) -> Result<ImageStack> {
-    let missing = |what: String| Error::Missing { what, store: store.location().into() };
+    let missing = |what: String| Error::Missing {
+        what,
+        store: store.location().into(),
+    };
     let mut stack = ImageStack { parts: Vec::new() };
     for (diff_id, chain_id) in diff_ids.iter().zip(chain_ids(diff_ids)).rev() {
-        let layer = store.layer(diff_id)?.ok_or_else(|| missing(format!("layer {diff_id}")))?;
+        let layer = store
+            .layer(diff_id)?
+            .ok_or_else(|| missing(format!("layer {diff_id}")))?;
         if store.patch(&chain_id)?.is_some() {
             stack.parts.push(Part::Patch(chain_id));
         }

@@ -114,18 +114,34 @@ impl Error {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 let free = free_bytes(&path);
-                Self::NoSpace { operation, path, free, needed, source }
+                Self::NoSpace {
+                    operation,
+                    path,
+                    free,
+                    needed,
+                    source,
+                }
             }
-            _ => Self::Io { operation, path, source },
+            _ => Self::Io {
+                operation,
+                path,
+                source,
+            },
         }
     }
 
     pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Damaged { path: path.as_ref().to_owned(), reason: reason.into() }
+        Self::Damaged {
+            path: path.as_ref().to_owned(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn image(what: impl Into<String>, source: imagecache_erofs::Error) -> Self {
-        Self::Image { what: what.into(), source }
+        Self::Image {
+            what: what.into(),
+            source,
+        }
     }
 
     /// Whose problem it is.
@@ -172,7 +188,10 @@ pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
 
 fn room(free: Option<u64>, needed: Option<u64>) -> String {
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let free = free.map_or_else(|| "the disk is full".to_owned(), |free| format!("{} are free", mib(free)));
+    let free = free.map_or_else(
+        || "the disk is full".to_owned(),
+        |free| format!("{} are free", mib(free)),
+    );
     match needed {
         Some(needed) => format!("{free}, at least {} are needed", mib(needed)),
         None => free,

@@ -59,7 +59,8 @@ pub fn export(
         buffer.fill(0);
         (next..manifest.volume_bytes / BLOCK_BYTES).try_for_each(|block| put(block, &buffer))?;
     }
-    file.sync_all().map_err(|error| Error::io_needing("write", path, error, Some(manifest.content_bytes())))?;
+    file.sync_all()
+        .map_err(|error| Error::io_needing("write", path, error, Some(manifest.content_bytes())))?;
     progress(manifest.volume_bytes);
     Ok(())
 }
@@ -73,7 +74,11 @@ fn open_source(
 ) -> Result<(Box<dyn ReadAt>, String, u64)> {
     match source.part() {
         Some(part) => Ok((store.open_part(&part)?, part.image_path().display().to_string(), 0)),
-        None => Ok((store.open_own(&manifest.id)?, format!("volume of {}", manifest.id), first_block)),
+        None => Ok((
+            store.open_own(&manifest.id)?,
+            format!("volume of {}", manifest.id),
+            first_block,
+        )),
     }
 }
 
@@ -91,5 +96,8 @@ fn check(manifest: &SnapshotManifest, block: u64, found: BlockDigest, name: &str
     if expected == Some(&found) {
         return Ok(());
     }
-    Err(Error::damaged(name, format!("its block {index} does not have the digest that {} lists", manifest.id)))
+    Err(Error::damaged(
+        name,
+        format!("its block {index} does not have the digest that {} lists", manifest.id),
+    ))
 }

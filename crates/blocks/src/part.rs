@@ -55,7 +55,14 @@ impl Part {
     fn path(&self, extension: &str) -> PathBuf {
         let hex = self.digest().hex();
         let shard = hex.get(..2).unwrap_or(hex);
-        [self.directory(), self.digest().algorithm().as_str(), shard, &format!("{hex}.{extension}")].iter().collect()
+        [
+            self.directory(),
+            self.digest().algorithm().as_str(),
+            shard,
+            &format!("{hex}.{extension}"),
+        ]
+        .iter()
+        .collect()
     }
 }
 

@@ -78,7 +78,11 @@ pub fn plan_volume(
         }
         let blocks = size.bytes.div_ceil(BLOCK_BYTES);
         let first_block = place.unwrap_or_else(|| take_gap(&mut taken, blocks));
-        done.push(Placed { part: size.part.clone(), first_block, blocks });
+        done.push(Placed {
+            part: size.part.clone(),
+            first_block,
+            blocks,
+        });
     }
     let metadata_offset = if metadata_in_head {
         header_bytes
@@ -86,7 +90,11 @@ pub fn plan_volume(
         take_gap(&mut taken, metadata_bytes.div_ceil(BLOCK_BYTES)) * BLOCK_BYTES
     };
     let volume_blocks = taken.iter().map(|(first, blocks)| first + blocks).max().unwrap_or(0);
-    Placement { volume_blocks, metadata_offset, parts: done }
+    Placement {
+        volume_blocks,
+        metadata_offset,
+        parts: done,
+    }
 }
 
 /// Where `manifest` has the part, if its size did not change.
@@ -126,7 +134,12 @@ mod tests {
     }
 
     fn sizes(list: &[(u64, u64)]) -> Vec<PartSize> {
-        list.iter().map(|(number, blocks)| PartSize { part: part(*number), bytes: blocks * BLOCK_BYTES - 4096 }).collect()
+        list.iter()
+            .map(|(number, blocks)| PartSize {
+                part: part(*number),
+                bytes: blocks * BLOCK_BYTES - 4096,
+            })
+            .collect()
     }
 
     fn manifest(placement: &Placement) -> SnapshotManifest {
@@ -143,8 +156,11 @@ mod tests {
 
     /// Everything that the plan takes, with header and metadata, in order.
     fn ranges(plan: &Placement, metadata: u64) -> Vec<(u64, u64)> {
-        let mut all: Vec<(u64, u64)> =
-            plan.parts.iter().map(|p| (p.first_block * BLOCK_BYTES, (p.first_block + p.blocks) * BLOCK_BYTES)).collect();
+        let mut all: Vec<(u64, u64)> = plan
+            .parts
+            .iter()
+            .map(|p| (p.first_block * BLOCK_BYTES, (p.first_block + p.blocks) * BLOCK_BYTES))
+            .collect();
         all.push((0, HEADER));
         all.push((plan.metadata_offset, plan.metadata_offset + metadata));
         all.sort_unstable();
@@ -185,7 +201,12 @@ mod tests {
     #[test]
     fn a_removed_layer_leaves_a_gap_that_is_used_again() {
         let first = plan_volume(None, &sizes(&[(1, 4), (2, 4), (3, 4)]), HEADER, 1000);
-        let second = plan_volume(Some(&manifest(&first)), &sizes(&[(1, 4), (3, 4), (4, 3), (5, 2)]), HEADER, 1000);
+        let second = plan_volume(
+            Some(&manifest(&first)),
+            &sizes(&[(1, 4), (3, 4), (4, 3), (5, 2)]),
+            HEADER,
+            1000,
+        );
         let at = |plan: &Placement, number| plan.parts.iter().find(|p| p.part == part(number)).unwrap().first_block;
         assert_eq!(at(&second, 4), at(&first, 2), "fits into the gap");
         assert_eq!(at(&second, 5), at(&first, 3) + 4, "does not fit and is appended");

@@ -97,7 +97,11 @@ impl LayerRecord {
 impl PatchRecord {
     /// A record of the current version.
     pub fn new(chain_id: Digest, blocks: Blocks) -> Self {
-        Self { version: RECORD_VERSION, chain_id, blocks }
+        Self {
+            version: RECORD_VERSION,
+            chain_id,
+            blocks,
+        }
     }
 }
 
@@ -170,7 +174,15 @@ mod tests {
 
     #[test]
     fn any_path_survives_json() {
-        for path in [&b""[..], b"usr/bin", b"100%", b"%2f", b"\xff\xfe/\xc3\xa9", "é\u{1F600}".as_bytes(), b"a\nb\"\\"] {
+        for path in [
+            &b""[..],
+            b"usr/bin",
+            b"100%",
+            b"%2f",
+            b"\xff\xfe/\xc3\xa9",
+            "é\u{1F600}".as_bytes(),
+            b"a\nb\"\\",
+        ] {
             assert_eq!(unescape(&escape(path)).as_deref(), Some(path), "{}", escape(path));
         }
         for bad in ["%", "%f", "%zz"] {
@@ -181,7 +193,13 @@ mod tests {
     #[test]
     fn records_round_trip() {
         let digest = Digest::sha256_of(b"x");
-        let mut record = LayerRecord::new(digest.clone(), Blocks { bytes: 4096, digests: vec![crate::BlockDigest::ZERO] });
+        let mut record = LayerRecord::new(
+            digest.clone(),
+            Blocks {
+                bytes: 4096,
+                digests: vec![crate::BlockDigest::ZERO],
+            },
+        );
         record.implicit_directories = vec![b"".to_vec(), b"a/\xff".to_vec()];
         record.external_links = vec![(b"new".to_vec(), b"old".to_vec())];
         let json = serde_json::to_vec(&record).unwrap();

@@ -63,7 +63,9 @@ impl Serialize for SnapshotId {
 
 impl<'de> Deserialize<'de> for SnapshotId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -131,7 +133,14 @@ impl SnapshotManifest {
     /// A manifest of the current version.
     pub fn new(blocks: Vec<BlockDigest>, extents: Vec<Extent>, index: Digest) -> Self {
         let volume_bytes = blocks.len() as u64 * BLOCK_BYTES;
-        Self { version: MANIFEST_VERSION, id: SnapshotId::of(volume_bytes, &blocks), volume_bytes, blocks, extents, index }
+        Self {
+            version: MANIFEST_VERSION,
+            id: SnapshotId::of(volume_bytes, &blocks),
+            volume_bytes,
+            blocks,
+            extents,
+            index,
+        }
     }
 
     /// Says what is inconsistent, if anything is: id, size, order of extents.
@@ -140,7 +149,11 @@ impl SnapshotManifest {
             return Some(format!("its version is {}, known is {MANIFEST_VERSION}", self.version));
         }
         if self.volume_bytes != self.blocks.len() as u64 * BLOCK_BYTES {
-            return Some(format!("{} bytes do not make {} blocks", self.volume_bytes, self.blocks.len()));
+            return Some(format!(
+                "{} bytes do not make {} blocks",
+                self.volume_bytes,
+                self.blocks.len()
+            ));
         }
         if self.id != SnapshotId::of(self.volume_bytes, &self.blocks) {
             return Some("its block list does not make its id".to_owned());
@@ -150,7 +163,12 @@ impl SnapshotManifest {
             let next = extent.first_block.checked_add(extent.blocks);
             match next.filter(|next| extent.first_block >= end && *next <= self.blocks.len() as u64) {
                 Some(next) => end = next,
-                None => return Some(format!("its extent at block {} overlaps or is too long", extent.first_block)),
+                None => {
+                    return Some(format!(
+                        "its extent at block {} overlaps or is too long",
+                        extent.first_block
+                    ));
+                }
             }
         }
         None
@@ -158,7 +176,9 @@ impl SnapshotManifest {
 
     /// The parts that hold bytes of the volume.
     pub fn parts(&self) -> impl Iterator<Item = (Part, &Extent)> {
-        self.extents.iter().filter_map(|extent| Some((extent.source.part()?, extent)))
+        self.extents
+            .iter()
+            .filter_map(|extent| Some((extent.source.part()?, extent)))
     }
 
     /// Bytes of the volume that are not zero by construction.
@@ -176,7 +196,11 @@ mod tests {
     }
 
     fn extent(first_block: u64, blocks: u64) -> Extent {
-        Extent { first_block, blocks, source: Source::Own }
+        Extent {
+            first_block,
+            blocks,
+            source: Source::Own,
+        }
     }
 
     #[test]

@@ -55,7 +55,11 @@ struct Uses {
 /// `Missing` when `only` names no Ready cache; otherwise only what makes checking impossible. Damage is reported, not an
 /// error.
 pub fn verify(store: &DirectoryStore, only: Option<&CacheId>, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport> {
-    let mut check = Check { store, report: VerifyReport::default(), progress };
+    let mut check = Check {
+        store,
+        report: VerifyReport::default(),
+        progress,
+    };
     let mut uses = Uses::default();
     let ids = store.cache_ids()?;
     for id in ids.iter().filter(|id| only.is_none_or(|only| only == *id)) {
@@ -67,7 +71,10 @@ pub fn verify(store: &DirectoryStore, only: Option<&CacheId>, progress: &mut dyn
         }
     }
     if let Some(only) = only.filter(|only| !ids.contains(only)) {
-        return Err(Error::Missing { what: format!("cache {only}"), store: store.root().to_owned() });
+        return Err(Error::Missing {
+            what: format!("cache {only}"),
+            store: store.root().to_owned(),
+        });
     }
     for (digest, caches) in &uses.blobs {
         check.blob(digest, caches)?;
@@ -112,12 +119,21 @@ impl Check<'_> {
                 }
             }
         };
-        let layers = record.references.parts.iter().filter(|part| matches!(part, Part::Layer(_))).cloned();
+        let layers = record
+            .references
+            .parts
+            .iter()
+            .filter(|part| matches!(part, Part::Layer(_)))
+            .cloned();
         for part in layers.chain(needed) {
             add(uses.parts.entry(part).or_default());
         }
         if record.snapshot.is_none() {
-            self.damage(&self.store.record_path(id), "it is Ready and names no snapshot", &BTreeSet::from([id.clone()]));
+            self.damage(
+                &self.store.record_path(id),
+                "it is Ready and names no snapshot",
+                &BTreeSet::from([id.clone()]),
+            );
         }
     }
 
@@ -157,12 +173,7 @@ impl Check<'_> {
         Ok(Some(blocks))
     }
 
-    fn snapshot(
-        &mut self,
-        id: &SnapshotId,
-        parts: &BTreeMap<Part, Blocks>,
-        caches: &BTreeSet<CacheId>,
-    ) -> Result<()> {
+    fn snapshot(&mut self, id: &SnapshotId, parts: &BTreeMap<Part, Blocks>, caches: &BTreeSet<CacheId>) -> Result<()> {
         self.report.files += 1;
         let directory = self.store.snapshot_path(id);
         let manifest = match self.store.snapshot(id) {
@@ -182,7 +193,10 @@ impl Check<'_> {
             let first = usize::try_from(extent.first_block).unwrap_or(usize::MAX);
             let count = usize::try_from(extent.blocks).unwrap_or(usize::MAX);
             let expected = manifest.blocks.iter().skip(first).take(count);
-            match (&extent.source, extent.source.part().and_then(|part| parts.get(&part).cloned())) {
+            match (
+                &extent.source,
+                extent.source.part().and_then(|part| parts.get(&part).cloned()),
+            ) {
                 (Source::Own, _) => {
                     for (index, digest) in expected.enumerate() {
                         self.compare(own.as_ref(), &path, extent.first_block + index as u64, *digest, caches)?;
@@ -213,7 +227,11 @@ impl Check<'_> {
         let path = self.store.path(crate::content::INDEX_FILE);
         match fs::read(&path) {
             Ok(bytes) if bytes == crate::content::index_json(&images) => self.count(bytes.len() as u64),
-            Ok(_) => self.damage(&path, "it does not list the images of the Ready caches", &BTreeSet::new()),
+            Ok(_) => self.damage(
+                &path,
+                "it does not list the images of the Ready caches",
+                &BTreeSet::new(),
+            ),
             Err(error) => self.damage(&path, &error.to_string(), &BTreeSet::new()),
         }
         Ok(())
@@ -254,6 +272,10 @@ impl Check<'_> {
 
     fn damage(&mut self, path: &Path, reason: &str, caches: &BTreeSet<CacheId>) {
         let caches = caches.iter().cloned().collect();
-        self.report.damage.push(Damage { path: path.to_owned(), reason: reason.to_owned(), caches });
+        self.report.damage.push(Damage {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+            caches,
+        });
     }
 }

@@ -45,7 +45,10 @@ pub struct VolumePart {
 
 impl From<PartRecord> for VolumePart {
     fn from(record: PartRecord) -> Self {
-        Self { part: record.part(), record }
+        Self {
+            part: record.part(),
+            record,
+        }
     }
 }
 
@@ -64,11 +67,20 @@ pub fn write_snapshot(
     let failed = |source| Error::image("cannot lay out the volume", source);
     let index = index_json(&content.images);
     let parts = unique(&content.parts);
-    let sizes: Vec<PartSize> =
-        parts.iter().map(|part| PartSize { part: part.part.clone(), bytes: part.record.blocks().bytes }).collect();
+    let sizes: Vec<PartSize> = parts
+        .iter()
+        .map(|part| PartSize {
+            part: part.part.clone(),
+            bytes: part.record.blocks().bytes,
+        })
+        .collect();
     let header_bytes = u64::from(header_blocks(parts.len())) * SMALL_BLOCK;
     // The size of the metadata does not depend on where parts lie, so it can be measured first.
-    let anywhere = Placement { volume_blocks: 0, metadata_offset: 0, parts: Vec::new() };
+    let anywhere = Placement {
+        volume_blocks: 0,
+        metadata_offset: 0,
+        parts: Vec::new(),
+    };
     let draft = build_tree(content, &parts, &index, &anywhere)?;
     let metadata_bytes = u64::from(Plan::new(&draft).map_err(failed)?.blocks()) * SMALL_BLOCK;
     let placement = plan_volume(previous, &sizes, header_bytes, metadata_bytes);
@@ -102,9 +114,12 @@ fn build_tree(content: &VolumeContent, parts: &[&VolumePart], index: &[u8], plac
     let mut add = |path: &Path, content: Content| -> Result<()> {
         let text = path.to_string_lossy();
         let (parents, name) = text.rsplit_once('/').unwrap_or(("", &text));
-        let parent = tree.make_directories(parents.as_bytes(), &Attributes::directory()).map_err(failed)?;
+        let parent = tree
+            .make_directories(parents.as_bytes(), &Attributes::directory())
+            .map_err(failed)?;
         let kind = Kind::Regular(content);
-        tree.add(parent, name.as_bytes(), &Attributes::with_mode(FILE_MODE), kind).map_err(failed)?;
+        tree.add(parent, name.as_bytes(), &Attributes::with_mode(FILE_MODE), kind)
+            .map_err(failed)?;
         Ok(())
     };
     add(Path::new(MARKER), Content::Bytes(marker_json()))?;
@@ -114,13 +129,20 @@ fn build_tree(content: &VolumeContent, parts: &[&VolumePart], index: &[u8], plac
         let path = Path::new("blobs").join(digest.algorithm().as_str()).join(digest.hex());
         add(&path, Content::Bytes(bytes.clone()))?;
     }
-    let places: BTreeMap<&Part, u64> = placement.parts.iter().map(|placed| (&placed.part, placed.first_block)).collect();
+    let places: BTreeMap<&Part, u64> = placement
+        .parts
+        .iter()
+        .map(|placed| (&placed.part, placed.first_block))
+        .collect();
     for part in parts {
         let size = part.record.blocks().bytes;
         let first = places.get(&part.part).copied().unwrap_or(0);
         let start_block = small_block(first * BLOCK_BYTES)?;
         add(&part.part.image_path(), Content::Extent { start_block, size })?;
-        let json = part.record.to_json().map_err(|error| Error::damaged(part.part.record_path(), error.to_string()))?;
+        let json = part
+            .record
+            .to_json()
+            .map_err(|error| Error::damaged(part.part.record_path(), error.to_string()))?;
         add(&part.part.record_path(), Content::Bytes(json))?;
     }
     Ok(tree)
@@ -136,14 +158,21 @@ fn manifest_of(
     let mut blocks = vec![BlockDigest::ZERO; count];
     let mut extents: Vec<Extent> = Vec::new();
     for placed in &placement.parts {
-        let record = parts.iter().find(|part| part.part == placed.part).map(|part| part.record.blocks());
+        let record = parts
+            .iter()
+            .find(|part| part.part == placed.part)
+            .map(|part| part.record.blocks());
         let digests = record.map(|blocks| blocks.digests.as_slice()).unwrap_or_default();
         let first = usize::try_from(placed.first_block).map_err(|_| too_large())?;
         for (slot, digest) in blocks.iter_mut().skip(first).zip(digests) {
             *slot = *digest;
         }
         let source = Source::from(&placed.part);
-        extents.push(Extent { first_block: placed.first_block, blocks: placed.blocks, source });
+        extents.push(Extent {
+            first_block: placed.first_block,
+            blocks: placed.blocks,
+            source,
+        });
     }
     // The pieces of the volume's own bytes, cut into blocks; header and metadata may share one.
     let mut filled: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -168,7 +197,11 @@ fn manifest_of(
         }
         match extents.last_mut() {
             Some(last) if last.source == Source::Own && last.first_block + last.blocks == number => last.blocks += 1,
-            _ => extents.push(Extent { first_block: number, blocks: 1, source: Source::Own }),
+            _ => extents.push(Extent {
+                first_block: number,
+                blocks: 1,
+                source: Source::Own,
+            }),
         }
     }
     extents.sort_by_key(|extent| extent.first_block);

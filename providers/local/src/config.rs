@@ -77,13 +77,19 @@ impl Default for LocalConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { path: DEFAULT_STORE.into() }
+        Self {
+            path: DEFAULT_STORE.into(),
+        }
     }
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { max_layers: DEFAULT_MAX_LAYERS, bomb_ratio: DEFAULT_BOMB_RATIO, bomb_floor: DEFAULT_BOMB_FLOOR }
+        Self {
+            max_layers: DEFAULT_MAX_LAYERS,
+            bomb_ratio: DEFAULT_BOMB_RATIO,
+            bomb_floor: DEFAULT_BOMB_FLOOR,
+        }
     }
 }
 
@@ -101,11 +107,19 @@ impl LocalConfig {
 pub struct ByteSize(pub u64);
 
 /// Units, largest first.
-const UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        let exact = UNITS
+            .iter()
+            .find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit));
         let (name, unit) = exact.copied().unwrap_or(("B", 1));
         write!(f, "{}{name}", self.0 / unit)
     }
@@ -115,10 +129,13 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a size; write a whole number with B, KiB, MiB, GiB or TiB, like 512MiB");
+        let wrong =
+            || format!("`{text}` is not a size; write a whole number with B, KiB, MiB, GiB or TiB, like 512MiB");
         let text = text.trim();
-        let (digits, unit) =
-            UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).ok_or_else(wrong)?;
+        let (digits, unit) = UNITS
+            .iter()
+            .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+            .ok_or_else(wrong)?;
         let number: u64 = digits.trim().parse().map_err(|_| wrong())?;
         number.checked_mul(unit).map(Self).ok_or_else(wrong)
     }
@@ -132,7 +149,9 @@ impl Serialize for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -142,7 +161,13 @@ mod tests {
 
     #[test]
     fn sizes_carry_units() {
-        for (text, bytes) in [("1GiB", 1 << 30), ("512MiB", 512 << 20), ("4096B", 4096), (" 3 KiB ", 3072), ("0B", 0)] {
+        for (text, bytes) in [
+            ("1GiB", 1 << 30),
+            ("512MiB", 512 << 20),
+            ("4096B", 4096),
+            (" 3 KiB ", 3072),
+            ("0B", 0),
+        ] {
             let size: ByteSize = text.parse().unwrap();
             assert_eq!(size.0, bytes, "{text}");
             assert_eq!(size.to_string().parse(), Ok(size), "{text}");

@@ -24,12 +24,18 @@ pub(crate) enum Stop {
 impl Stop {
     /// It can never work as asked.
     pub(crate) fn failed(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::Failed(Failure { kind, message: clip(message.into()) })
+        Self::Failed(Failure {
+            kind,
+            message: clip(message.into()),
+        })
     }
 
     /// It can go on once the reason is gone.
     pub(crate) fn stalled(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::Stalled(Failure { kind, message: clip(message.into()) })
+        Self::Stalled(Failure {
+            kind,
+            message: clip(message.into()),
+        })
     }
 
     /// The phase that says so; `None` when nothing is to be said.
@@ -92,5 +98,9 @@ fn clip(message: String) -> String {
     if message.chars().count() <= MAX_MESSAGE_CHARS {
         return message;
     }
-    message.chars().take(MAX_MESSAGE_CHARS).chain(std::iter::once('…')).collect()
+    message
+        .chars()
+        .take(MAX_MESSAGE_CHARS)
+        .chain(std::iter::once('…'))
+        .collect()
 }

@@ -22,7 +22,8 @@ use crate::failure::store_error;
 use crate::tracker::Tracker;
 
 /// What is said of a build that nobody carries on.
-const INTERRUPTED: &str = "the build was interrupted; it goes on from the layers that were finished when it is asked for again";
+const INTERRUPTED: &str =
+    "the build was interrupted; it goes on from the layers that were finished when it is asked for again";
 
 /// Builds caches in this process and keeps them in a directory store. Dropping it ends its builds as a crash would.
 pub struct LocalProvider {
@@ -52,7 +53,9 @@ type FileMark = (u64, i64, i64);
 
 impl fmt::Debug for LocalProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalProvider").field("store", &self.inner.store.root()).finish_non_exhaustive()
+        f.debug_struct("LocalProvider")
+            .field("store", &self.inner.store.root())
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,12 +67,20 @@ impl LocalProvider {
     /// `InvalidSpec` for a bad source or login file, `Unsupported` when the directory is no store of ours, and what the
     /// disk says.
     pub fn open(config: LocalConfig, clock: Clock) -> Result<Arc<Self>> {
-        let sources = config.sources.iter().map(|text| text.parse()).collect::<Result<Vec<ImageSource>>>()?;
+        let sources = config
+            .sources
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<Vec<ImageSource>>>()?;
         if let Some(bad) = sources.iter().find(|source| matches!(source, ImageSource::Registry(_))) {
             let message = format!("source `{bad}` is neither `oci:<directory>` nor `docker-archive:<file>`");
             return Err(Error::new(ErrorKind::InvalidSpec, NAME, "open", message));
         }
-        let keyring = if config.docker_config { Keyring::from_user_config()? } else { Keyring::default() };
+        let keyring = if config.docker_config {
+            Keyring::from_user_config()?
+        } else {
+            Keyring::default()
+        };
         let puller = Puller::new(config.registry.clone(), keyring);
         Self::with_puller(config, clock, puller)
     }
@@ -80,7 +91,11 @@ impl LocalProvider {
     ///
     /// As [`open`](Self::open).
     pub fn with_puller(config: LocalConfig, clock: Clock, puller: Puller) -> Result<Arc<Self>> {
-        let sources = config.sources.iter().map(|text| text.parse()).collect::<Result<Vec<ImageSource>>>()?;
+        let sources = config
+            .sources
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<Vec<ImageSource>>>()?;
         let store = DirectoryStore::open(&config.store.path).map_err(|error| store_error("open", error))?;
         // Records that cannot be read stop the collection; `verify` names them.
         if let Err(error) = store.collect_garbage() {
@@ -113,7 +128,12 @@ impl LocalProvider {
     /// Returns when no build of this process runs any more.
     pub async fn idle(&self) {
         loop {
-            let running = self.inner.builds().values().find(|tracker| !tracker.is_finished()).cloned();
+            let running = self
+                .inner
+                .builds()
+                .values()
+                .find(|tracker| !tracker.is_finished())
+                .cloned();
             match running {
                 Some(tracker) => tracker.finished().await,
                 None => return,
@@ -150,15 +170,35 @@ impl Inner {
     /// The build of this process that is under way for a cache.
     fn running(&self, id: &CacheId) -> Option<Arc<Tracker>> {
         let mut builds = self.builds();
-        if builds.get(id).is_some_and(|tracker| tracker.is_finished()) {
+        if builds
+            .get(id)
+            .is_some_and(|tracker| tracker.is_finished() && !tracker.is_unsaved())
+        {
             builds.remove(id);
         }
-        builds.get(id).filter(|tracker| !tracker.is_cancelled()).cloned()
+        builds
+            .get(id)
+            .filter(|tracker| !tracker.is_cancelled() && !tracker.is_finished())
+            .cloned()
+    }
+
+    /// How the build with this record ended, if that could not be written down.
+    fn unsaved(&self, record: &CacheRecord) -> Option<CacheState> {
+        let tracker = self
+            .builds()
+            .get(&record.state.id)
+            .filter(|tracker| tracker.is_unsaved())
+            .cloned()?;
+        Some(tracker.record())
+            .filter(|ended| ended.build == record.build)
+            .map(|ended| ended.state)
     }
 
     /// Reads a record, from memory if its file is still the same. Blocks, for a moment.
     fn read(&self, id: &CacheId) -> imagecache_blocks::Result<Option<CacheRecord>> {
-        let mark = fs::metadata(self.store.record_path(id)).ok().map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        let mark = fs::metadata(self.store.record_path(id))
+            .ok()
+            .map(|meta| (meta.ino(), meta.mtime(), meta.mtime_nsec()));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mark) = mark else {
             seen.remove(id);
@@ -194,9 +234,16 @@ impl Inner {
             match self.store.record(id)? {
                 None => return Ok(None),
                 Some(record) if !is_building(&record.state) => return Ok(Some(record.state)),
-                Some(_) => {}
+                Some(record) => {
+                    if let Some(ended) = self.unsaved(&record) {
+                        return Ok(Some(ended));
+                    }
+                }
             }
-            state.phase = Phase::Stalled(Failure { kind: ErrorKind::Unavailable, message: INTERRUPTED.to_owned() });
+            state.phase = Phase::Stalled(Failure {
+                kind: ErrorKind::Unavailable,
+                message: INTERRUPTED.to_owned(),
+            });
             state.layers.clear();
         }
         Ok(Some(state))
@@ -266,7 +313,10 @@ impl Inner {
                 }
                 None => CacheRecord::new(new_state(key, &id, spec, now), SpecRecord::from(spec), mark),
             };
-            (RecordChange::Write(Box::new(record.clone()), Durability::Durable), (record, true))
+            (
+                RecordChange::Write(Box::new(record.clone()), Durability::Durable),
+                (record, true),
+            )
         })?;
         let state = record.state.clone();
         if !mine {
@@ -283,7 +333,11 @@ impl Inner {
             plain_http_registries: spec.plain_http_registries.clone(),
             insecure_registries: spec.insecure_registries.clone(),
         });
-        let platform = spec.platform.clone().or_else(|| self.config.platform.clone()).unwrap_or_else(Platform::host);
+        let platform = spec
+            .platform
+            .clone()
+            .or_else(|| self.config.platform.clone())
+            .unwrap_or_else(Platform::host);
         BuildInput {
             session,
             platform,
@@ -332,13 +386,19 @@ impl CacheProvider for LocalProvider {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { platform_choice: true, registry_transport: true, builds_in_process: true }
+        Capabilities {
+            platform_choice: true,
+            registry_transport: true,
+            builds_in_process: true,
+        }
     }
 
     async fn ensure(&self, key: &CacheKey, spec: &CacheSpec) -> Result<CacheState> {
         spec.validate(NAME)?;
         let (own_key, own_spec) = (key.clone(), spec.clone());
-        let (state, build) = self.block("ensure", move |inner| inner.begin(&own_key, &own_spec)).await?;
+        let (state, build) = self
+            .block("ensure", move |inner| inner.begin(&own_key, &own_spec))
+            .await?;
         if let Some((tracker, lock)) = build {
             self.inner.started.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(build::run(tracker, lock, self.inner.input(spec)));

@@ -24,6 +24,8 @@ pub(crate) struct Tracker {
     wake: Notify,
     finished: AtomicBool,
     finish: Notify,
+    /// How the build ended could not be written down.
+    unsaved: AtomicBool,
 }
 
 struct Shared {
@@ -34,7 +36,9 @@ struct Shared {
 
 impl std::fmt::Debug for Tracker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracker").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+        f.debug_struct("Tracker")
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,12 +47,16 @@ impl Tracker {
         Self {
             store,
             clock,
-            shared: Mutex::new(Shared { record, counters: Vec::new() }),
+            shared: Mutex::new(Shared {
+                record,
+                counters: Vec::new(),
+            }),
             writing: Mutex::default(),
             cancelled: AtomicBool::new(false),
             wake: Notify::new(),
             finished: AtomicBool::new(false),
             finish: Notify::new(),
+            unsaved: AtomicBool::new(false),
         }
     }
 
@@ -80,6 +88,15 @@ impl Tracker {
     /// Returns once the build's last step is done.
     pub(crate) async fn finished(&self) {
         wait_for(&self.finish, &self.finished).await;
+    }
+
+    /// Notes that how the build ended is known here only, for example because the disk is full.
+    pub(crate) fn set_unsaved(&self) {
+        self.unsaved.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.unsaved.load(Ordering::Acquire)
     }
 
     /// The state of this moment.
@@ -186,7 +203,10 @@ impl Shared {
             layer.done_bytes = done;
         }
         let sum = |bytes: &dyn Fn(&imagecache_core::LayerProgress) -> u64| {
-            state.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(bytes(layer)))
+            state
+                .layers
+                .iter()
+                .fold(0_u64, |sum, layer| sum.saturating_add(bytes(layer)))
         };
         let part = Progress::of(sum(&|layer| layer.done_bytes), sum(&|layer| layer.total_bytes)).percent();
         let percent = u32::from(part) * u32::from(LAYERS_PERCENT) / 100;

@@ -24,7 +24,10 @@ fn publish(store: &DirectoryStore) -> LayerRecord {
     let diff_id = Digest::sha256_of(b"layer");
     let mut writer = store.part_writer(&Part::Layer(diff_id.clone())).unwrap();
     writer.write_all(&content()).unwrap();
-    match writer.publish(|blocks| PartRecord::Layer(LayerRecord::new(diff_id, blocks))).unwrap() {
+    match writer
+        .publish(|blocks| PartRecord::Layer(LayerRecord::new(diff_id, blocks)))
+        .unwrap()
+    {
         PartRecord::Layer(record) => record,
         PartRecord::Patch(_) => unreachable!(),
     }
@@ -32,7 +35,11 @@ fn publish(store: &DirectoryStore) -> LayerRecord {
 
 fn snapshot(store: &DirectoryStore) -> SnapshotManifest {
     let blocks = vec![BlockDigest::of(&[1; BLOCK])];
-    let extents = vec![Extent { first_block: 0, blocks: 1, source: Source::Own }];
+    let extents = vec![Extent {
+        first_block: 0,
+        blocks: 1,
+        source: Source::Own,
+    }];
     let manifest = SnapshotManifest::new(blocks, extents, Digest::sha256_of(b""));
     store.put_snapshot(&manifest, &[(0, vec![1; BLOCK])]).unwrap();
     manifest

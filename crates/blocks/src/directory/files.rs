@@ -27,7 +27,9 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).at("sync", path)
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .at("sync", path)
 }
 
 /// Removes a file; one that is not there is fine.

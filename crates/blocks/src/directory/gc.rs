@@ -159,7 +159,9 @@ fn discard(path: &Path, trash: &Path, garbage: &mut Garbage) -> Result<()> {
 /// What a directory holds; one that is not there holds nothing.
 pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(path) {
-        Ok(list) => list.map(|entry| entry.map(|entry| entry.path()).at("read", path)).collect(),
+        Ok(list) => list
+            .map(|entry| entry.map(|entry| entry.path()).at("read", path))
+            .collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Error::io("read", path, error)),
     }
@@ -180,5 +182,8 @@ pub(super) fn digest_of(algorithm: &Path, file: &Path) -> Option<Digest> {
 
 fn is_old(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > UNLOCKED_SCRATCH_AGE)
+    modified
+        .ok()
+        .and_then(|at| at.elapsed().ok())
+        .is_some_and(|age| age > UNLOCKED_SCRATCH_AGE)
 }

@@ -84,7 +84,11 @@ impl DirectoryStore {
         let path = self.path(LOCKS).join(STORE_LOCK);
         let file = open(&path)?;
         file.lock().at("lock", &path)?;
-        Ok(LockGuard { file, path, kept: Kept::Stays })
+        Ok(LockGuard {
+            file,
+            path,
+            kept: Kept::Stays,
+        })
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<LockGuard>> {
@@ -100,7 +104,11 @@ impl DirectoryStore {
             // The previous holder may have removed the file between our opening and locking it.
             let mine = file.metadata().at("read", &path)?;
             if fs::metadata(&path).is_ok_and(|named| named.ino() == mine.ino() && named.dev() == mine.dev()) {
-                return Ok(Some(LockGuard { file, path, kept: Kept::Removed }));
+                return Ok(Some(LockGuard {
+                    file,
+                    path,
+                    kept: Kept::Removed,
+                }));
             }
         }
     }
@@ -111,5 +119,10 @@ fn cache_lock(id: &CacheId) -> String {
 }
 
 fn open(path: &std::path::Path) -> Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path).at("open", path)
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .at("open", path)
 }

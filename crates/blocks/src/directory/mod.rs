@@ -85,13 +85,18 @@ impl DirectoryStore {
         let store = Self::at(root.as_ref(), Access::ReadWrite)?;
         let marker = store.path(MARKER);
         if !store.check_marker()? {
-            let stranger = fs::read_dir(&store.root).at("read", &store.root)?.flatten().find(|entry| {
-                // What a crash while making a store leaves behind, and what mkfs puts into an empty filesystem.
-                let name = entry.file_name();
-                !DIRECTORIES.iter().any(|known| name == *known) && name != "lost+found"
-            });
+            let stranger = fs::read_dir(&store.root)
+                .at("read", &store.root)?
+                .flatten()
+                .find(|entry| {
+                    // What a crash while making a store leaves behind, and what mkfs puts into an empty filesystem.
+                    let name = entry.file_name();
+                    !DIRECTORIES.iter().any(|known| name == *known) && name != "lost+found"
+                });
             if stranger.is_some() {
-                return Err(Error::NotAStore { path: store.root.to_path_buf() });
+                return Err(Error::NotAStore {
+                    path: store.root.to_path_buf(),
+                });
             }
         }
         for directory in DIRECTORIES {
@@ -120,7 +125,9 @@ impl DirectoryStore {
         let store = Self::at(root.as_ref(), Access::ReadOnly)?;
         match store.check_marker()? {
             true => Ok(store),
-            false => Err(Error::NotAStore { path: store.root.to_path_buf() }),
+            false => Err(Error::NotAStore {
+                path: store.root.to_path_buf(),
+            }),
         }
     }
 
@@ -136,17 +143,27 @@ impl DirectoryStore {
     fn at(root: &Path, access: Access) -> Result<Self> {
         // Mounts and locks outlive a change of the working directory.
         let root = fs::canonicalize(root).at("open", root)?;
-        Ok(Self { root: root.into(), access, scratch: Arc::default() })
+        Ok(Self {
+            root: root.into(),
+            access,
+            scratch: Arc::default(),
+        })
     }
 
     /// Whether there is a marker; refuses one that is newer than this program.
     fn check_marker(&self) -> Result<bool> {
         let path = self.path(MARKER);
-        let Some(bytes) = files::read_optional(&path)? else { return Ok(false) };
+        let Some(bytes) = files::read_optional(&path)? else {
+            return Ok(false);
+        };
         let marker: Marker =
             serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
         if marker.version > LAYOUT_VERSION {
-            return Err(Error::NewerLayout { path, found: marker.version, known: LAYOUT_VERSION });
+            return Err(Error::NewerLayout {
+                path,
+                found: marker.version,
+                known: LAYOUT_VERSION,
+            });
         }
         Ok(true)
     }
@@ -154,7 +171,9 @@ impl DirectoryStore {
     fn writable(&self) -> Result<()> {
         match self.access {
             Access::ReadWrite => Ok(()),
-            Access::ReadOnly => Err(Error::ReadOnly { path: self.root.to_path_buf() }),
+            Access::ReadOnly => Err(Error::ReadOnly {
+                path: self.root.to_path_buf(),
+            }),
         }
     }
 }

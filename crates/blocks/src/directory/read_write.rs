@@ -28,12 +28,16 @@ impl Store for DirectoryStore {
 
     fn layer(&self, diff_id: &Digest) -> Result<Option<LayerRecord>> {
         let part = Part::Layer(diff_id.clone());
-        self.part_record(&part, |record: &LayerRecord| (record.version, record.diff_id.clone(), record.blocks.clone()))
+        self.part_record(&part, |record: &LayerRecord| {
+            (record.version, record.diff_id.clone(), record.blocks.clone())
+        })
     }
 
     fn patch(&self, chain_id: &Digest) -> Result<Option<PatchRecord>> {
         let part = Part::Patch(chain_id.clone());
-        self.part_record(&part, |record: &PatchRecord| (record.version, record.chain_id.clone(), record.blocks.clone()))
+        self.part_record(&part, |record: &PatchRecord| {
+            (record.version, record.chain_id.clone(), record.blocks.clone())
+        })
     }
 
     fn open_part(&self, part: &Part) -> Result<Box<dyn ReadAt>> {
@@ -47,7 +51,9 @@ impl Store for DirectoryStore {
 
     fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let path = self.blob_path(digest);
-        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+        let Some(bytes) = read_optional(&path)? else {
+            return Ok(None);
+        };
         check_digest(&bytes, digest).map_err(|reason| Error::damaged(&path, reason))?;
         Ok(Some(bytes))
     }
@@ -66,7 +72,9 @@ impl Store for DirectoryStore {
 
     fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotManifest>> {
         let path = self.snapshot_path(id).join(MANIFEST_FILE);
-        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+        let Some(bytes) = read_optional(&path)? else {
+            return Ok(None);
+        };
         let manifest: SnapshotManifest =
             serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
         match manifest.problem() {
@@ -137,7 +145,9 @@ impl DirectoryStore {
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
-        [BLOBS, digest.algorithm().as_str(), digest.hex()].iter().fold(self.root().to_owned(), |path, name| path.join(name))
+        [BLOBS, digest.algorithm().as_str(), digest.hex()]
+            .iter()
+            .fold(self.root().to_owned(), |path, name| path.join(name))
     }
 
     /// Reads the record of a part and checks it against its name; an image of another length is damage.
@@ -147,11 +157,16 @@ impl DirectoryStore {
         facts: impl FnOnce(&R) -> (u32, Digest, Blocks),
     ) -> Result<Option<R>> {
         let path = self.path(part.record_path());
-        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+        let Some(bytes) = read_optional(&path)? else {
+            return Ok(None);
+        };
         let record: R = serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
         let (version, digest, blocks) = facts(&record);
         if version != RECORD_VERSION {
-            return Err(Error::damaged(path, format!("its version is {version}, known is {RECORD_VERSION}")));
+            return Err(Error::damaged(
+                path,
+                format!("its version is {version}, known is {RECORD_VERSION}"),
+            ));
         }
         if digest != *part.digest() || !blocks.is_consistent() {
             return Err(Error::damaged(path, "it does not fit its name or its length"));
@@ -176,5 +191,9 @@ pub(crate) fn check_digest(bytes: &[u8], digest: &Digest) -> Result<(), String> 
         imagecache_core::DigestAlgorithm::Sha256 => hex::encode(sha2::Sha256::digest(bytes)),
         imagecache_core::DigestAlgorithm::Sha512 => hex::encode(sha2::Sha512::digest(bytes)),
     };
-    if found == digest.hex() { Ok(()) } else { Err(format!("its digest is {found}, not {}", digest.hex())) }
+    if found == digest.hex() {
+        Ok(())
+    } else {
+        Err(format!("its digest is {found}, not {}", digest.hex()))
+    }
 }

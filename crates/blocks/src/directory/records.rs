@@ -25,7 +25,9 @@ impl DirectoryStore {
     /// Reads the record of a cache.
     pub fn record(&self, id: &CacheId) -> Result<Option<CacheRecord>> {
         let path = self.record_path(id);
-        let Some(bytes) = read_optional(&path)? else { return Ok(None) };
+        let Some(bytes) = read_optional(&path)? else {
+            return Ok(None);
+        };
         let record: CacheRecord =
             serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error.to_string()))?;
         if record.version != CACHE_RECORD_VERSION {
@@ -76,8 +78,8 @@ impl DirectoryStore {
         let is_ready = match change {
             RecordChange::Keep => return Ok(value),
             RecordChange::Write(record, durability) => {
-                let json = serde_json::to_vec_pretty(&record)
-                    .map_err(|error| Error::damaged(&path, error.to_string()))?;
+                let json =
+                    serde_json::to_vec_pretty(&record).map_err(|error| Error::damaged(&path, error.to_string()))?;
                 self.write_file(&path, &json, durability)?;
                 record.is_ready()
             }

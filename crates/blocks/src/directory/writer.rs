@@ -69,7 +69,9 @@ impl PartWriter {
         let blocks = self.finish()?;
         let record = record(blocks);
         let image = self.store.path(self.part.image_path());
-        let json = record.to_json().map_err(|error| Error::damaged(&image, error.to_string()))?;
+        let json = record
+            .to_json()
+            .map_err(|error| Error::damaged(&image, error.to_string()))?;
         if let Some(shard) = image.parent() {
             crash_point("part synced");
             // The collector removes directories that it finds empty, maybe between the two steps: then again.
@@ -84,7 +86,9 @@ impl PartWriter {
             sync_directory(shard)?;
         }
         crash_point("part durable");
-        let written = self.store.write_file(&self.store.path(self.part.record_path()), &json, Durability::Durable);
+        let written = self
+            .store
+            .write_file(&self.store.path(self.part.record_path()), &json, Durability::Durable);
         crash_point("record written");
         written.map(|()| record)
     }
@@ -106,7 +110,10 @@ impl PartWriter {
             digests.push(BlockDigest::of(&self.head));
         }
         digests.append(&mut self.digests);
-        let file = self.file.take().ok_or_else(|| io::Error::other("the part was finished before"));
+        let file = self
+            .file
+            .take()
+            .ok_or_else(|| io::Error::other("the part was finished before"));
         let synced = file.and_then(|file| {
             file.write_all_at(&self.head, 0)?;
             // The end may be a hole.
@@ -137,10 +144,15 @@ impl PartWriter {
             return Ok(());
         }
         self.digests.push(BlockDigest::of(bytes));
-        let file = self.file.as_ref().ok_or_else(|| io::Error::other("the part was finished before"))?;
+        let file = self
+            .file
+            .as_ref()
+            .ok_or_else(|| io::Error::other("the part was finished before"))?;
         file.write_all_at(bytes, offset)?;
         let end = offset + bytes.len() as u64;
-        if let Some(length) = std::num::NonZero::new(end.saturating_sub(self.started)).filter(|n| n.get() >= WRITEBACK_BYTES) {
+        if let Some(length) =
+            std::num::NonZero::new(end.saturating_sub(self.started)).filter(|n| n.get() >= WRITEBACK_BYTES)
+        {
             // On dirty pages this starts writing and drops nothing. Only a hint: failing is fine.
             let _ = rustix::fs::fadvise(file, self.started, Some(length), Advice::DontNeed);
             self.started = end;
@@ -149,7 +161,12 @@ impl PartWriter {
     }
 
     fn failure(&self, error: io::Error) -> Error {
-        Error::io_needing("write", self.store.path(self.part.image_path()), error, Some(self.bytes()))
+        Error::io_needing(
+            "write",
+            self.store.path(self.part.image_path()),
+            error,
+            Some(self.bytes()),
+        )
     }
 
     /// Writes into the first block; returns how much went there.
@@ -169,7 +186,9 @@ impl PartWriter {
     fn fill_to(&mut self, position: u64) -> io::Result<()> {
         const ZEROS: [u8; 4096] = [0; 4096];
         while self.bytes() < position {
-            let missing = usize::try_from(position - self.bytes()).unwrap_or(usize::MAX).min(ZEROS.len());
+            let missing = usize::try_from(position - self.bytes())
+                .unwrap_or(usize::MAX)
+                .min(ZEROS.len());
             let end = self.bytes();
             let zeros = ZEROS.get(..missing).unwrap_or_default();
             self.append(end, zeros)?;
@@ -208,7 +227,10 @@ impl Write for PartWriter {
             self.fill_to(at)?;
         }
         if at < self.bytes() && at >= BLOCK_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "only the first block can be written again"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "only the first block can be written again",
+            ));
         }
         self.append(at, bytes)
     }

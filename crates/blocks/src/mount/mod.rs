@@ -26,5 +26,8 @@ fn target_directory(target: &Path) -> Result<PathBuf> {
     if target.is_dir() {
         return Ok(target);
     }
-    Err(Error::Unsupported(format!("{} is not a directory, so nothing can be mounted on it", target.display())))
+    Err(Error::Unsupported(format!(
+        "{} is not a directory, so nothing can be mounted on it",
+        target.display()
+    )))
 }

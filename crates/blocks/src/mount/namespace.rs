@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount, open_tree};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, move_mount, open_tree,
+};
 use rustix::thread::UnshareFlags;
 
 use crate::error::{Error, IoContext as _, Result};
@@ -17,14 +19,21 @@ pub(super) fn assemble(target: &Path, work: impl FnOnce() -> Result<OwnedFd> + S
             enter(target)?;
             work()
         });
-        thread.join().unwrap_or_else(|_| Err(Error::Unsupported("the mounting thread died".to_owned())))
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::Unsupported("the mounting thread died".to_owned())))
     })?;
     move_mount(detached, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("mount on", target)
 }
 
 /// Takes the mount at `path` out of this thread's namespace.
 pub(super) fn detach(path: &Path) -> Result<OwnedFd> {
-    open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC).at("detach", path)
+    open_tree(
+        CWD,
+        path,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .at("detach", path)
 }
 
 /// Gives the thread its own mounts and working directory: an empty tmpfs over the target, where nothing that is needed

@@ -67,7 +67,9 @@ fn mount_erofs(image: &Path, target: &Path, loops: &mut LoopDevices) -> Result<(
 /// Says what is missing when the kernel does not know a filesystem.
 pub(super) fn explain(filesystem: &str, path: &Path, error: Errno) -> Error {
     match error {
-        Errno::NODEV => Error::Unsupported(format!("this kernel cannot mount {filesystem}: load its module `{filesystem}`")),
+        Errno::NODEV => Error::Unsupported(format!(
+            "this kernel cannot mount {filesystem}: load its module `{filesystem}`"
+        )),
         other => Error::io("mount", path, other.into()),
     }
 }

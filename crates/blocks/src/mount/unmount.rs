@@ -23,10 +23,18 @@ pub fn unmount(target: &Path) -> Result<()> {
     match mounted_type(&target)? {
         Some(kind) if OURS.contains(&kind.as_str()) => {}
         Some(kind) => {
-            let text = format!("{} is a mount of {kind}, which imagecache did not make", target.display());
+            let text = format!(
+                "{} is a mount of {kind}, which imagecache did not make",
+                target.display()
+            );
             return Err(Error::Unsupported(text));
         }
-        None => return Err(Error::Unsupported(format!("nothing is mounted on {}", target.display()))),
+        None => {
+            return Err(Error::Unsupported(format!(
+                "nothing is mounted on {}",
+                target.display()
+            )));
+        }
     }
     match rustix::mount::unmount(&target, UnmountFlags::NOFOLLOW) {
         Err(Errno::PERM) => Err(Error::Unsupported("unmounting needs root (CAP_SYS_ADMIN)".to_owned())),
@@ -44,7 +52,8 @@ fn mounted_type(target: &Path) -> Result<Option<String>> {
         Some((unescape(fields.get(4)?), kind))
     });
     // Later lines are mounted over earlier ones.
-    Ok(mounts.filter(|(path, _)| path == target.as_os_str().as_bytes()).last().map(|(_, kind)| kind))
+    let found = mounts.rev().find(|(path, _)| path == target.as_os_str().as_bytes());
+    Ok(found.map(|(_, kind)| kind))
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
@@ -52,8 +61,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, more)) = rest.split_first() {
-        let octal = more.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
-        let code = octal.map(|digits| digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit - b'0')));
+        let octal = more
+            .get(..3)
+            .filter(|digits| *first == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        let code = octal.map(|digits| {
+            digits
+                .iter()
+                .fold(0_u32, |code, digit| code * 8 + u32::from(digit - b'0'))
+        });
         match code.and_then(|code| u8::try_from(code).ok()) {
             Some(byte) => {
                 path.push(byte);
@@ -74,7 +89,12 @@ mod tests {
 
     #[test]
     fn kernel_escapes_are_undone() {
-        for (field, path) in [("/a", "/a"), ("/a\\040b", "/a b"), ("/a\\134040", "/a\\040"), ("/end\\04", "/end\\04")] {
+        for (field, path) in [
+            ("/a", "/a"),
+            ("/a\\040b", "/a b"),
+            ("/a\\134040", "/a\\040"),
+            ("/end\\04", "/end\\04"),
+        ] {
             assert_eq!(unescape(field.as_bytes()), path.as_bytes(), "{field}");
         }
     }

@@ -49,7 +49,10 @@ pub fn mount_volume(store: &DirectoryStore, manifest: &SnapshotManifest, target:
             Err(Errno::NOTBLK | Errno::INVAL) => {
                 let mut loops = LoopDevices::default();
                 let source = loops.attach(&primary.path)?;
-                let devices = parts.iter().map(|part| loops.attach(part)).collect::<Result<Vec<PathBuf>>>()?;
+                let devices = parts
+                    .iter()
+                    .map(|part| loops.attach(part))
+                    .collect::<Result<Vec<PathBuf>>>()?;
                 mount_devices(&source, &devices)
             }
             other => other,
@@ -73,7 +76,8 @@ fn mount_devices(primary: &Path, devices: &[PathBuf]) -> rustix::io::Result<Owne
         fsconfig_set_string(&context, "device", device)?;
     }
     fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
@@ -99,7 +103,9 @@ impl Primary {
         }
         let mut devices = Vec::new();
         for (part, extent) in manifest.parts() {
-            let bytes = fs::metadata(store.part_path(&part)).at("read", store.part_path(&part))?.len();
+            let bytes = fs::metadata(store.part_path(&part))
+                .at("read", store.part_path(&part))?
+                .len();
             let small = |value: u64| {
                 u32::try_from(value).map_err(|_| Error::Unsupported("the volume is larger than 16 TiB".to_owned()))
             };

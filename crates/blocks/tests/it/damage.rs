@@ -23,16 +23,101 @@ type Harm = fn(&DirectoryStore, &CacheId, &SnapshotManifest) -> PathBuf;
 #[test]
 fn every_damage_is_found_and_named() {
     let rows: [(&str, Harm, bool); 10] = [
-        ("layer bit", |s, _, m| { let p = first_part(s, m); flip(&p, 700_000); p }, true),
-        ("layer cut", |s, _, m| { let p = first_part(s, m); fs::File::options().write(true).open(&p).unwrap().set_len(4096).unwrap(); p }, true),
-        ("layer gone", |s, _, m| { let p = first_part(s, m); fs::remove_file(&p).unwrap(); p }, true),
-        ("record bit", |s, _, m| { let p = first_part(s, m).with_extension("json"); flip(&p, 1); p }, true),
-        ("record gone", |s, _, m| { let p = first_part(s, m).with_extension("json"); fs::remove_file(&p).unwrap(); p }, true),
-        ("volume bit", |s, _, m| { let p = s.own_path(&m.id); flip(&p, 1100); p }, true),
-        ("manifest gone", |s, _, m| { let p = s.own_path(&m.id); fs::remove_dir_all(p.parent().unwrap()).unwrap(); p.parent().unwrap().to_owned() }, true),
-        ("blob bit", |s, _, _| { let p = fs::read_dir(s.root().join("blobs/sha256")).unwrap().next().unwrap().unwrap().path(); flip(&p, 3); p }, true),
-        ("cache record", |s, id, _| { let p = s.record_path(id); fs::write(&p, "{").unwrap(); p }, true),
-        ("index", |s, _, _| { let p = s.root().join("index.json"); fs::write(&p, "{}").unwrap(); p }, false),
+        (
+            "layer bit",
+            |s, _, m| {
+                let p = first_part(s, m);
+                flip(&p, 700_000);
+                p
+            },
+            true,
+        ),
+        (
+            "layer cut",
+            |s, _, m| {
+                let p = first_part(s, m);
+                fs::File::options().write(true).open(&p).unwrap().set_len(4096).unwrap();
+                p
+            },
+            true,
+        ),
+        (
+            "layer gone",
+            |s, _, m| {
+                let p = first_part(s, m);
+                fs::remove_file(&p).unwrap();
+                p
+            },
+            true,
+        ),
+        (
+            "record bit",
+            |s, _, m| {
+                let p = first_part(s, m).with_extension("json");
+                flip(&p, 1);
+                p
+            },
+            true,
+        ),
+        (
+            "record gone",
+            |s, _, m| {
+                let p = first_part(s, m).with_extension("json");
+                fs::remove_file(&p).unwrap();
+                p
+            },
+            true,
+        ),
+        (
+            "volume bit",
+            |s, _, m| {
+                let p = s.own_path(&m.id);
+                flip(&p, 1100);
+                p
+            },
+            true,
+        ),
+        (
+            "manifest gone",
+            |s, _, m| {
+                let p = s.own_path(&m.id);
+                fs::remove_dir_all(p.parent().unwrap()).unwrap();
+                p.parent().unwrap().to_owned()
+            },
+            true,
+        ),
+        (
+            "blob bit",
+            |s, _, _| {
+                let p = fs::read_dir(s.root().join("blobs/sha256"))
+                    .unwrap()
+                    .next()
+                    .unwrap()
+                    .unwrap()
+                    .path();
+                flip(&p, 3);
+                p
+            },
+            true,
+        ),
+        (
+            "cache record",
+            |s, id, _| {
+                let p = s.record_path(id);
+                fs::write(&p, "{").unwrap();
+                p
+            },
+            true,
+        ),
+        (
+            "index",
+            |s, _, _| {
+                let p = s.root().join("index.json");
+                fs::write(&p, "{}").unwrap();
+                p
+            },
+            false,
+        ),
     ];
     for (name, harm, hits_cache) in rows {
         let (_directory, store) = store();
@@ -51,13 +136,21 @@ fn every_damage_is_found_and_named() {
 #[test]
 fn one_cache_can_be_verified_alone() {
     let (_directory, store) = store();
-    let (good, bad) = (put_layer(&store, &[("a", noise(1, 5000))]), put_layer(&store, &[("b", noise(2, 5000))]));
+    let (good, bad) = (
+        put_layer(&store, &[("a", noise(1, 5000))]),
+        put_layer(&store, &[("b", noise(2, 5000))]),
+    );
     let (good_id, _) = put_cache(&store, "good", &[&good]);
     let (bad_id, manifest) = put_cache(&store, "bad", &[&bad]);
     flip(&first_part(&store, &manifest), 4200);
     assert!(verify(&store, Some(&good_id), &mut |_| {}).unwrap().damage.is_empty());
     assert_eq!(verify(&store, Some(&bad_id), &mut |_| {}).unwrap().damage.len(), 1);
     let unknown = put_record(&store, "removed", |_| {});
-    store.update_record(&unknown, |_| (imagecache_blocks::RecordChange::Remove, ())).unwrap();
-    assert!(matches!(verify(&store, Some(&unknown), &mut |_| {}), Err(Error::Missing { .. })));
+    store
+        .update_record(&unknown, |_| (imagecache_blocks::RecordChange::Remove, ()))
+        .unwrap();
+    assert!(matches!(
+        verify(&store, Some(&unknown), &mut |_| {}),
+        Err(Error::Missing { .. })
+    ));
 }

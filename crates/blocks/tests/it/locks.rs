@@ -26,7 +26,11 @@ fn one_builder_writes_a_layer_and_the_others_wait() {
         }
     });
     assert_eq!(most.load(Ordering::SeqCst), 1);
-    assert_eq!(std::fs::read_dir(store.root().join("locks")).unwrap().count(), 0, "lock files go away");
+    assert_eq!(
+        std::fs::read_dir(store.root().join("locks")).unwrap().count(),
+        0,
+        "lock files go away"
+    );
 }
 
 #[test]
@@ -73,7 +77,10 @@ fn the_collector_never_takes_what_a_builder_found() {
             if store.layer(&layer.diff_id).unwrap().is_none() {
                 put_layer(&store, &files);
             }
-            assert!(store.open_part(&Part::Layer(layer.diff_id.clone())).is_ok(), "a referenced layer vanished");
+            assert!(
+                store.open_part(&Part::Layer(layer.diff_id.clone())).is_ok(),
+                "a referenced layer vanished"
+            );
             store.update_record(&id, |_| (RecordChange::Remove, ())).unwrap();
         }
     });

@@ -33,7 +33,11 @@ impl Drop for Mounted {
 }
 
 fn mount_count() -> usize {
-    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|line| line.contains("erofs") || line.contains("overlay")).count()
+    fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains("erofs") || line.contains("overlay"))
+        .count()
 }
 
 #[test]
@@ -50,7 +54,10 @@ fn a_mounted_volume_is_a_read_only_store() {
     let stack = image_stack(&volume, &images[0].1).unwrap();
     assert_eq!(stack, image_stack(&store, &images[0].1).unwrap());
     for part in &stack.parts {
-        assert!(fs::read(volume.part_path(part)).unwrap() == fs::read(store.part_path(part)).unwrap(), "{part}");
+        assert!(
+            fs::read(volume.part_path(part)).unwrap() == fs::read(store.part_path(part)).unwrap(),
+            "{part}"
+        );
     }
     // The volume's layer files can be mounted in turn.
     let root = Mounted::at(|target| mount_image(&volume, &stack, target));
@@ -60,7 +67,10 @@ fn a_mounted_volume_is_a_read_only_store() {
     store.update_record(&id, |_| (RecordChange::Remove, ())).unwrap();
     assert_eq!(store.collect_garbage().unwrap().parts, 2);
     fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
-    assert_eq!(volume.top_file("oci-layout").unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    assert_eq!(
+        volume.top_file("oci-layout").unwrap(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#
+    );
     let path = volume.part_path(&stack.parts[1]);
     assert_eq!(fs::read(path).unwrap().len() as u64, base.blocks.bytes);
 }
@@ -74,7 +84,11 @@ fn an_exported_volume_mounts_by_itself() {
     let file = tempfile::NamedTempFile::new().unwrap();
     export(&store, &manifest, file.as_file(), file.path(), |_| {}).unwrap();
     let mounted = Mounted::at(|target| {
-        let status = std::process::Command::new("mount").args(["-t", "erofs", "-o", "ro,loop"]).arg(file.path()).arg(target).status();
+        let status = std::process::Command::new("mount")
+            .args(["-t", "erofs", "-o", "ro,loop"])
+            .arg(file.path())
+            .arg(target)
+            .status();
         assert!(status.unwrap().success());
         Ok(())
     });
@@ -91,8 +105,15 @@ fn many_layers_make_one_mount() {
     let (_directory, store) = store();
     const LAYERS: usize = 120;
     let names: Vec<String> = (0..LAYERS).map(|n| format!("file-{n}")).collect();
-    let layers: Vec<LayerRecord> =
-        names.iter().map(|name| put_layer(&store, &[(name, name.clone().into_bytes()), ("same", name.clone().into_bytes())])).collect();
+    let layers: Vec<LayerRecord> = names
+        .iter()
+        .map(|name| {
+            put_layer(
+                &store,
+                &[(name, name.clone().into_bytes()), ("same", name.clone().into_bytes())],
+            )
+        })
+        .collect();
     let layers: Vec<&LayerRecord> = layers.iter().collect();
     let content = content(&store, "many:1", &layers);
     let stack = image_stack(&store, &content.images[0].manifest).unwrap();
@@ -105,7 +126,11 @@ fn many_layers_make_one_mount() {
     assert!(fs::write(root.0.path().join("new"), "x").is_err(), "read-only");
     let mine = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let root_path = root.0.path().to_str().unwrap();
-    assert_eq!(mine.lines().filter(|line| line.contains(root_path)).count(), 1, "one mount for all layers");
+    assert_eq!(
+        mine.lines().filter(|line| line.contains(root_path)).count(),
+        1,
+        "one mount for all layers"
+    );
 }
 
 #[test]
@@ -122,6 +147,14 @@ fn failures_leave_no_mount() {
     assert!(mount_image(&store, &stack, target.path()).is_err());
     assert!(mount_image(&store, &stack, Path::new("/nowhere/at/all")).is_err());
     let mine = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mine.contains(target.path().to_str().unwrap()), "{before} mounts before");
-    assert!(unmount(target.path()).unwrap_err().to_string().contains("nothing is mounted"));
+    assert!(
+        !mine.contains(target.path().to_str().unwrap()),
+        "{before} mounts before"
+    );
+    assert!(
+        unmount(target.path())
+            .unwrap_err()
+            .to_string()
+            .contains("nothing is mounted")
+    );
 }

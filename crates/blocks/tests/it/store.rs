@@ -5,7 +5,8 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use imagecache_blocks::{
-    BLOCK_BYTES, BlockDigest, CacheRecord, DirectoryStore, Error, LayerRecord, Part, PartRecord, RecordChange, Store as _,
+    BLOCK_BYTES, BlockDigest, CacheRecord, DirectoryStore, Error, LayerRecord, Part, PartRecord, RecordChange,
+    Store as _,
 };
 use imagecache_core::{Digest, Phase};
 use proptest::prelude::*;
@@ -52,11 +53,25 @@ fn zeros_take_no_space_and_seeks_forward_are_zeros() {
     writer.write_all(b"start").unwrap();
     writer.seek(SeekFrom::Start(64 * BLOCK_BYTES)).unwrap();
     writer.write_all(b"end").unwrap();
-    let record = writer.publish(|blocks| PartRecord::Layer(LayerRecord::new(part.digest().clone(), blocks))).unwrap();
-    assert_eq!(record.blocks().digests.iter().filter(|digest| **digest == BlockDigest::ZERO).count(), 63);
+    let record = writer
+        .publish(|blocks| PartRecord::Layer(LayerRecord::new(part.digest().clone(), blocks)))
+        .unwrap();
+    assert_eq!(
+        record
+            .blocks()
+            .digests
+            .iter()
+            .filter(|digest| **digest == BlockDigest::ZERO)
+            .count(),
+        63
+    );
     let meta = fs::metadata(store.part_path(&part)).unwrap();
     assert_eq!(meta.len(), 64 * BLOCK_BYTES + 3);
-    assert!(meta.blocks() * 512 < 4 * BLOCK_BYTES, "{} bytes on disk", meta.blocks() * 512);
+    assert!(
+        meta.blocks() * 512 < 4 * BLOCK_BYTES,
+        "{} bytes on disk",
+        meta.blocks() * 512
+    );
 }
 
 #[test]
@@ -84,8 +99,14 @@ fn old_blocks_cannot_be_written_again() {
 fn a_directory_with_other_files_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("thesis.tex"), "years of work").unwrap();
-    assert!(matches!(DirectoryStore::open(directory.path()), Err(Error::NotAStore { .. })));
-    assert!(matches!(DirectoryStore::open_read_only(directory.path()), Err(Error::NotAStore { .. })));
+    assert!(matches!(
+        DirectoryStore::open(directory.path()),
+        Err(Error::NotAStore { .. })
+    ));
+    assert!(matches!(
+        DirectoryStore::open_read_only(directory.path()),
+        Err(Error::NotAStore { .. })
+    ));
 }
 
 #[test]
@@ -93,7 +114,10 @@ fn a_newer_layout_is_refused() {
     let (directory, store) = store();
     drop(store);
     fs::write(directory.path().join("imagecache-store.json"), r#"{"version":99}"#).unwrap();
-    for result in [DirectoryStore::open(directory.path()), DirectoryStore::open_read_only(directory.path())] {
+    for result in [
+        DirectoryStore::open(directory.path()),
+        DirectoryStore::open_read_only(directory.path()),
+    ] {
         match result {
             Err(Error::NewerLayout { found, .. }) => assert_eq!(found, 99),
             other => panic!("{other:?}"),
@@ -109,7 +133,10 @@ fn a_read_only_store_refuses_every_write() {
     let reader = DirectoryStore::open_read_only(directory.path()).unwrap();
     assert_eq!(reader.layer(&layer.diff_id).unwrap(), Some(layer.clone()));
     for (name, result) in [
-        ("part", reader.part_writer(&Part::Layer(layer.diff_id.clone())).map(drop)),
+        (
+            "part",
+            reader.part_writer(&Part::Layer(layer.diff_id.clone())).map(drop),
+        ),
         ("blob", reader.put_blob(&Digest::sha256_of(b"new"), b"new")),
         ("snapshot", reader.put_snapshot(&manifest, &[])),
         ("record", reader.update_record(&id, |_| (RecordChange::Remove, ()))),
@@ -136,9 +163,12 @@ fn the_collector_removes_only_what_nobody_uses() {
     store.update_record(&gone, |_| (RecordChange::Remove, ())).unwrap();
     let garbage = store.collect_garbage().unwrap();
     assert_eq!((garbage.parts, garbage.blobs, garbage.snapshots), (1, 2, 1));
-    for (name, layer, there) in
-        [("shared", &shared, true), ("first", &first, false), ("second", &second, true), ("building", &building, true)]
-    {
+    for (name, layer, there) in [
+        ("shared", &shared, true),
+        ("first", &first, false),
+        ("second", &second, true),
+        ("building", &building, true),
+    ] {
         assert_eq!(store.layer(&layer.diff_id).unwrap().is_some(), there, "{name}");
     }
     assert_eq!(store.snapshot(&gone_snapshot.id).unwrap(), None);
@@ -166,13 +196,18 @@ fn the_index_lists_ready_caches_only() {
     let images = |store: &DirectoryStore| {
         let index = store.top_file("index.json").unwrap();
         let images = imagecache_blocks::stored_images(&index).unwrap();
-        images.into_iter().map(|(reference, _)| reference.to_string()).collect::<Vec<_>>()
+        images
+            .into_iter()
+            .map(|(reference, _)| reference.to_string())
+            .collect::<Vec<_>>()
     };
     assert!(images(&store).is_empty());
     let (id, _) = put_cache(&store, "ready", &[&layer]);
     put_record(&store, "pending", |_| {});
     assert_eq!(images(&store), ["docker.io/library/ready:latest"]);
-    store.update_record(&id, |record: Option<CacheRecord>| (RecordChange::Remove, record)).unwrap();
+    store
+        .update_record(&id, |record: Option<CacheRecord>| (RecordChange::Remove, record))
+        .unwrap();
     assert!(images(&store).is_empty());
 }
 

@@ -19,7 +19,11 @@ pub fn tar_of(files: &[File<'_>]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(if path.ends_with('/') { 0o755 } else { 0o644 });
-        header.set_entry_type(if path.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        header.set_entry_type(if path.ends_with('/') {
+            tar::EntryType::Directory
+        } else {
+            tar::EntryType::Regular
+        });
         builder.append_data(&mut header, path, content.as_slice()).unwrap();
     }
     builder.into_inner().unwrap()
@@ -33,7 +37,10 @@ pub fn put_layer(store: &DirectoryStore, files: &[File<'_>]) -> LayerRecord {
     let summary = write_layer(tar.as_slice(), &mut writer, &LayerOptions::default()).unwrap();
     let record = writer.publish(|blocks| {
         assert_eq!(blocks.bytes, summary.image_bytes);
-        PartRecord::Layer(LayerRecord { tar_bytes: summary.tar_bytes, ..LayerRecord::new(diff_id, blocks) })
+        PartRecord::Layer(LayerRecord {
+            tar_bytes: summary.tar_bytes,
+            ..LayerRecord::new(diff_id, blocks)
+        })
     });
     match record.unwrap() {
         PartRecord::Layer(record) => record,
@@ -42,7 +49,11 @@ pub fn put_layer(store: &DirectoryStore, files: &[File<'_>]) -> LayerRecord {
 }
 
 /// An image of these layers, with its manifest and config put into the store.
-pub fn put_image(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) -> (ImageRecord, BTreeMap<Digest, Vec<u8>>) {
+pub fn put_image(
+    store: &DirectoryStore,
+    name: &str,
+    layers: &[&LayerRecord],
+) -> (ImageRecord, BTreeMap<Digest, Vec<u8>>) {
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let listed: Vec<String> = diff_ids.iter().map(|id| format!("\"{id}\"")).collect();
     let config = format!(
@@ -59,12 +70,15 @@ pub fn put_image(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) ->
     for (digest, bytes) in &blobs {
         store.put_blob(digest, bytes).unwrap();
     }
-    let layers = diff_ids.iter().zip(chain_ids(&diff_ids)).map(|(diff_id, chain_id)| LayerReference {
-        diff_id: diff_id.clone(),
-        chain_id,
-        blob: diff_id.clone(),
-        blob_bytes: 1,
-    });
+    let layers = diff_ids
+        .iter()
+        .zip(chain_ids(&diff_ids))
+        .map(|(diff_id, chain_id)| LayerReference {
+            diff_id: diff_id.clone(),
+            chain_id,
+            blob: diff_id.clone(),
+            blob_bytes: 1,
+        });
     let record = ImageRecord {
         reference: ImageRef::parse(name).unwrap(),
         media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
@@ -81,8 +95,14 @@ pub fn put_image(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) ->
 /// What a volume of this one image holds.
 pub fn content(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) -> VolumeContent {
     let (image, blobs) = put_image(store, name, layers);
-    let parts = layers.iter().map(|layer| VolumePart::from(PartRecord::Layer((*layer).clone())));
-    VolumeContent { images: vec![image], blobs, parts: parts.collect() }
+    let parts = layers
+        .iter()
+        .map(|layer| VolumePart::from(PartRecord::Layer((*layer).clone())));
+    VolumeContent {
+        images: vec![image],
+        blobs,
+        parts: parts.collect(),
+    }
 }
 
 /// A Ready cache of one image.

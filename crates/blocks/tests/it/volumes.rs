@@ -18,7 +18,14 @@ fn exported(store: &DirectoryStore, manifest: &SnapshotManifest) -> tempfile::Na
 }
 
 fn two_layers(store: &DirectoryStore) -> SnapshotManifest {
-    let base = put_layer(store, &[("usr/", vec![]), ("usr/big", noise(1, 1_300_000)), ("etc/motd", b"hello".to_vec())]);
+    let base = put_layer(
+        store,
+        &[
+            ("usr/", vec![]),
+            ("usr/big", noise(1, 1_300_000)),
+            ("etc/motd", b"hello".to_vec()),
+        ],
+    );
     let top = put_layer(store, &[("app/", vec![]), ("app/run", noise(2, 70_000))]);
     put_cache(store, "app:1", &[&base, &top]).1
 }
@@ -32,7 +39,10 @@ fn an_export_is_byte_equal_to_the_manifest_and_sparse() {
     assert_eq!(bytes.len() as u64, manifest.volume_bytes);
     let digests: Vec<BlockDigest> = bytes.chunks(BLOCK_BYTES as usize).map(BlockDigest::of).collect();
     assert_eq!(digests, manifest.blocks);
-    assert!(bytes.len() as u64 > manifest.content_bytes(), "the layout leaves room, so there are zeros");
+    assert!(
+        bytes.len() as u64 > manifest.content_bytes(),
+        "the layout leaves room, so there are zeros"
+    );
     // Exporting over something larger leaves nothing of it.
     let mut old = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut old, &vec![0xff; bytes.len() + 9999]).unwrap();
@@ -47,7 +57,10 @@ fn the_volume_holds_the_layer_images_and_an_oci_layout() {
     let file = exported(&store, &manifest);
     let image = Image::open(File::open(file.path()).unwrap()).unwrap();
     let read = |path: &str| {
-        let inode = image.lookup(path.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path} is missing"));
+        let inode = image
+            .lookup(path.as_bytes())
+            .unwrap()
+            .unwrap_or_else(|| panic!("{path} is missing"));
         let mut bytes = Vec::new();
         image.file(&inode).read_to_end(&mut bytes).unwrap();
         bytes
@@ -57,10 +70,20 @@ fn the_volume_holds_the_layer_images_and_an_oci_layout() {
     let mut layers = 0;
     for (part, extent) in manifest.parts() {
         let path = part.image_path();
-        assert!(read(path.to_str().unwrap()) == fs::read(store.part_path(&part)).unwrap(), "{part}");
-        assert_eq!(read(part.record_path().to_str().unwrap()), fs::read(store.root().join(part.record_path())).unwrap());
+        assert!(
+            read(path.to_str().unwrap()) == fs::read(store.part_path(&part)).unwrap(),
+            "{part}"
+        );
+        assert_eq!(
+            read(part.record_path().to_str().unwrap()),
+            fs::read(store.root().join(part.record_path())).unwrap()
+        );
         let inode = image.lookup(path.to_str().unwrap().as_bytes()).unwrap().unwrap();
-        assert_eq!(u64::from(inode.start_block) * 4096, extent.first_block * BLOCK_BYTES, "{part} is at its boundary");
+        assert_eq!(
+            u64::from(inode.start_block) * 4096,
+            extent.first_block * BLOCK_BYTES,
+            "{part} is at its boundary"
+        );
         layers += 1;
     }
     assert_eq!(layers, 2);
@@ -85,14 +108,32 @@ fn a_rebuilt_cache_shares_the_blocks_of_layers_that_stay() {
     let new = put_layer(&store, &[("new", noise(3, 600_000))]);
     let first = write_snapshot(&store, &content(&store, "app:1", &[&base, &old]), None).unwrap();
     let second = write_snapshot(&store, &content(&store, "app:2", &[&new, &base]), Some(&first)).unwrap();
-    let same = first.blocks.iter().zip(&second.blocks).filter(|(a, b)| a == b && **a != BlockDigest::ZERO).count();
-    assert!(same as u64 >= base.blocks.count(), "{same} of {} blocks stayed", first.blocks.len());
+    let same = first
+        .blocks
+        .iter()
+        .zip(&second.blocks)
+        .filter(|(a, b)| a == b && **a != BlockDigest::ZERO)
+        .count();
+    assert!(
+        same as u64 >= base.blocks.count(),
+        "{same} of {} blocks stayed",
+        first.blocks.len()
+    );
     let place = |manifest: &SnapshotManifest, layer: &imagecache_blocks::LayerRecord| {
         let source = Source::Layer(layer.diff_id.clone());
-        manifest.extents.iter().find(|extent| extent.source == source).unwrap().first_block
+        manifest
+            .extents
+            .iter()
+            .find(|extent| extent.source == source)
+            .unwrap()
+            .first_block
     };
     assert_eq!(place(&first, &base), place(&second, &base));
-    assert_eq!(place(&first, &old), place(&second, &new), "the gap of the removed layer is used");
+    assert_eq!(
+        place(&first, &old),
+        place(&second, &new),
+        "the gap of the removed layer is used"
+    );
     assert!(exported(&store, &second).path().exists());
 }
 
@@ -135,6 +176,11 @@ fn fsck_accepts_the_volume_and_every_layer() {
     paths.push(file.path().to_owned());
     for path in paths {
         let output = Command::new("fsck.erofs").arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            path.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -32,7 +32,10 @@ impl LayerJob {
         let stage = match self.reuse()? {
             Some(stage) => stage,
             None => {
-                let _lock = self.tracker.store.lock_layer(&self.wanted.diff_id, &|| self.is_over())?;
+                let _lock = self
+                    .tracker
+                    .store
+                    .lock_layer(&self.wanted.diff_id, &|| self.is_over())?;
                 // Somebody else may have written it while we waited.
                 match self.reuse()? {
                     Some(stage) => stage,
@@ -59,7 +62,9 @@ impl LayerJob {
         }
         match self.tracker.store.layer(&self.wanted.diff_id) {
             Ok(Some(record)) => {
-                self.budget.take(record.blocks.bytes).map_err(|over| self.budget.too_large(over.needed))?;
+                self.budget
+                    .take(record.blocks.bytes)
+                    .map_err(|over| self.budget.too_large(over.needed))?;
                 Ok(Some(LayerStage::Reused))
             }
             Ok(None) => Ok(None),
@@ -77,7 +82,11 @@ impl LayerJob {
             match self.fetch() {
                 Ok(()) => return Ok(LayerStage::Done),
                 Err(Attempt::WrongDigest(message)) if attempt < DIGEST_ATTEMPTS => {
-                    self.tracker.event(EventSeverity::Warning, "WrongDigest", format!("{message}; trying once more"));
+                    self.tracker.event(
+                        EventSeverity::Warning,
+                        "WrongDigest",
+                        format!("{message}; trying once more"),
+                    );
                     attempt += 1;
                 }
                 Err(Attempt::WrongDigest(message)) => return Err(Stop::failed(ErrorKind::Internal, message)),
@@ -91,13 +100,27 @@ impl LayerJob {
         let counters = Arc::new(LayerCounters::default());
         self.tracker.watch(self.wanted.shown, Arc::clone(&counters));
         let limits = &self.input.limits;
-        let bomb = self.wanted.size.saturating_mul(limits.bomb_ratio).max(limits.bomb_floor.0);
-        let options = LayerOptions { max_uncompressed: Some(bomb), counters: Some(counters) };
-        let stream = self.input.session.open_layer(&self.image, self.wanted.layer, options).map_err(Stop::from)?;
+        let bomb = self
+            .wanted
+            .size
+            .saturating_mul(limits.bomb_ratio)
+            .max(limits.bomb_floor.0);
+        let options = LayerOptions {
+            max_uncompressed: Some(bomb),
+            counters: Some(counters),
+        };
+        let stream = self
+            .input
+            .session
+            .open_layer(&self.image, self.wanted.layer, options)
+            .map_err(Stop::from)?;
         let mut stream = Interruptible { stream, job: self };
         let writer = self.tracker.store.part_writer(&part).map_err(Stop::from)?;
         let mut sink = BudgetedSink::new(writer, &self.budget);
-        let options = ImageOptions { uuid: uuid_of(&self.wanted.diff_id), limits: Limits::default() };
+        let options = ImageOptions {
+            uuid: uuid_of(&self.wanted.diff_id),
+            limits: Limits::default(),
+        };
         let written = write_layer(&mut stream, &mut sink, &options);
         let taken = sink.taken();
         let summary = written.map_err(|error| {
@@ -134,7 +157,11 @@ impl LayerJob {
                     Stop::from(BlocksError::io_needing("write", path, error, Some(self.wanted.size))).into()
                 }
             },
-            Erofs::Limit { what: "image bytes", needed, .. } => self.budget.too_large(needed).into(),
+            Erofs::Limit {
+                what: "image bytes",
+                needed,
+                ..
+            } => self.budget.too_large(needed).into(),
             other => Stop::failed(ErrorKind::Unsupported, format!("{what}: {}", chain(&other))).into(),
         }
     }
@@ -148,7 +175,11 @@ enum Attempt {
 
 impl Attempt {
     fn of(error: imagecache_core::Error) -> Self {
-        if is_wrong_digest(&error) { Self::WrongDigest(error.message().to_owned()) } else { Self::Ended(error.into()) }
+        if is_wrong_digest(&error) {
+            Self::WrongDigest(error.message().to_owned())
+        } else {
+            Self::Ended(error.into())
+        }
     }
 }
 
@@ -177,7 +208,11 @@ fn layer_record(diff_id: &Digest, blocks: imagecache_blocks::Blocks, summary: La
     LayerRecord {
         tar_bytes: summary.tar_bytes,
         implicit_directories: summary.implicit_directories,
-        external_links: summary.external_links.into_iter().map(|link| (link.path, link.target)).collect(),
+        external_links: summary
+            .external_links
+            .into_iter()
+            .map(|link| (link.path, link.target))
+            .collect(),
         root_is_opaque: summary.root_is_opaque,
         ..LayerRecord::new(diff_id.clone(), blocks)
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagecache_blocks::{
-    CacheRecord, Durability, ImageRecord, LockGuard, Part, PartRecord, References, SnapshotManifest, Store as _, VolumeContent,
-    VolumePart, write_snapshot,
+    CacheRecord, Durability, ImageRecord, LockGuard, Part, PartRecord, References, SnapshotManifest, Store as _,
+    VolumeContent, VolumePart, write_snapshot,
 };
 use imagecache_core::{CachedImage, ErrorKind, EventSeverity, LayerStage, Phase, Platform, Progress};
 use imagecache_oci::{ImageSource, Session};
@@ -97,8 +97,9 @@ async fn conclude(tracker: &Arc<Tracker>, stop: Stop) {
     let writer = Arc::clone(tracker);
     match blocking(move || writer.persist(Durability::Durable)).await {
         Ok(()) | Err(Stop::Cancelled) => {}
-        // On a full disk not even this fits; the record then says "interrupted" to whoever reads it next.
+        // On a full disk not even this fits. Other processes see an interrupted build.
         Err(Stop::Failed(failure) | Stop::Stalled(failure)) => {
+            tracker.set_unsaved();
             tracing::error!(message = failure.message, "cannot write down how a build ended");
         }
     }
@@ -147,7 +148,11 @@ async fn begin_creating(tracker: &Arc<Tracker>, resolved: &Resolved) -> Result<(
 }
 
 fn cached_image(record: &ImageRecord) -> CachedImage {
-    CachedImage { reference: record.reference.clone(), manifest: record.manifest.clone(), index: record.index.clone() }
+    CachedImage {
+        reference: record.reference.clone(),
+        manifest: record.manifest.clone(),
+        index: record.index.clone(),
+    }
 }
 
 /// Writes the record now and then, until it is stopped or the cache is gone.
@@ -182,7 +187,9 @@ async fn fetch_layers(
     loop {
         while outcome.is_ok() && running.len() < input.concurrency {
             let Some(wanted) = waiting.next() else { break };
-            let Some(image) = resolved.images.get(wanted.image).cloned() else { continue };
+            let Some(image) = resolved.images.get(wanted.image).cloned() else {
+                continue;
+            };
             let job = LayerJob {
                 tracker: Arc::clone(tracker),
                 input: Arc::clone(input),
@@ -193,7 +200,8 @@ async fn fetch_layers(
             running.spawn_blocking(move || job.run());
         }
         let Some(ended) = running.join_next().await else { break };
-        let ended = ended.unwrap_or_else(|error| Err(Stop::stalled(ErrorKind::Internal, format!("a task died: {error}"))));
+        let ended =
+            ended.unwrap_or_else(|error| Err(Stop::stalled(ErrorKind::Internal, format!("a task died: {error}"))));
         if let Err(stop) = ended
             && outcome.is_ok()
         {
@@ -219,14 +227,21 @@ fn finish(tracker: &Tracker, resolved: &Resolved, budget: &Budget) -> Result<(),
         let patches = patch::write_patches(store, image, &|| tracker.is_cancelled())?;
         for (reference, patch) in image.layers.iter().zip(patches) {
             let layer = store.layer(&reference.diff_id)?.ok_or_else(|| {
-                Stop::stalled(ErrorKind::Internal, format!("layer {} vanished from the store", reference.diff_id))
+                Stop::stalled(
+                    ErrorKind::Internal,
+                    format!("layer {} vanished from the store", reference.diff_id),
+                )
             })?;
             parts.push(PartRecord::Layer(layer).into());
             parts.extend(patch.map(|patch| PartRecord::Patch(patch).into()));
         }
     }
     tracker.edit(|record| record.state.progress = record.state.progress.max(Progress::from_percent(PARTS_DONE)));
-    let content = VolumeContent { images: resolved.records.clone(), blobs: resolved.blobs(), parts };
+    let content = VolumeContent {
+        images: resolved.records.clone(),
+        blobs: resolved.blobs(),
+        parts,
+    };
     let previous = previous_snapshot(tracker);
     let manifest = write_snapshot(store, &content, previous.as_ref())?;
     if manifest.content_bytes() > budget.limit() {
@@ -244,14 +259,23 @@ fn finish(tracker: &Tracker, resolved: &Resolved, budget: &Budget) -> Result<(),
         record.state.progress = Progress::DONE;
         record.state.layers.clear();
     });
-    let message = format!("Created snapshot {} of {} MiB", manifest.id, manifest.content_bytes() >> 20);
+    let message = format!(
+        "Created snapshot {} of {} MiB",
+        manifest.id,
+        manifest.content_bytes() >> 20
+    );
     tracker.event(EventSeverity::Normal, "SnapshotCreated", message);
     tracker.persist(Durability::Durable)
 }
 
 /// The last look before Ready: the manifest as it can be read back lists exactly the blocks of the parts.
 fn confirm(tracker: &Tracker, manifest: &SnapshotManifest, content: &VolumeContent) -> Result<(), Stop> {
-    let wrong = |what: &str| Err(Stop::stalled(ErrorKind::Internal, format!("snapshot {}: {what}", manifest.id)));
+    let wrong = |what: &str| {
+        Err(Stop::stalled(
+            ErrorKind::Internal,
+            format!("snapshot {}: {what}", manifest.id),
+        ))
+    };
     if tracker.store.snapshot(&manifest.id)?.as_ref() != Some(manifest) {
         return wrong("its manifest reads back differently");
     }
@@ -270,7 +294,14 @@ fn confirm(tracker: &Tracker, manifest: &SnapshotManifest, content: &VolumeConte
 /// The newest snapshot of the same owner under an older spec: its layers keep their place.
 fn previous_snapshot(tracker: &Tracker) -> Option<SnapshotManifest> {
     let mine = tracker.record();
-    let owner = |record: &CacheRecord| record.state.key.as_str().rsplit_once('-').map(|(owner, _)| owner.to_owned());
+    let owner = |record: &CacheRecord| {
+        record
+            .state
+            .key
+            .as_str()
+            .rsplit_once('-')
+            .map(|(owner, _)| owner.to_owned())
+    };
     let mut candidates: Vec<CacheRecord> = tracker
         .store
         .cache_ids()
@@ -282,7 +313,10 @@ fn previous_snapshot(tracker: &Tracker) -> Option<SnapshotManifest> {
         .collect();
     candidates.sort_by_key(|record| record.state.created_at);
     // A snapshot that cannot be read only costs the shared places.
-    candidates.iter().rev().find_map(|record| tracker.store.snapshot(record.snapshot.as_ref()?).ok().flatten())
+    candidates
+        .iter()
+        .rev()
+        .find_map(|record| tracker.store.snapshot(record.snapshot.as_ref()?).ok().flatten())
 }
 
 /// Runs work that waits for disks or processors off the runtime's threads.

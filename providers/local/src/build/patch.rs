@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
-use imagecache_blocks::{DirectoryStore, Error as BlocksError, ImageRecord, LayerRecord, Part, PartRecord, PatchRecord, Store as _};
+use imagecache_blocks::{
+    DirectoryStore, Error as BlocksError, ImageRecord, LayerRecord, Part, PartRecord, PatchRecord, Store as _,
+};
 use imagecache_core::ErrorKind;
 use imagecache_erofs::reader::{Image, Inode};
 use imagecache_erofs::{Attributes, FileType, Limits, PatchContent, PatchFile, PatchOptions, write_patch};
@@ -60,8 +62,17 @@ fn is_self_contained(record: &LayerRecord) -> bool {
 
 fn layer(store: &DirectoryStore, image: &ImageRecord, number: usize) -> Result<LayerRecord, Stop> {
     let diff_id = image.layers.get(number).map(|layer| layer.diff_id.clone());
-    let record = diff_id.as_ref().map(|diff_id| store.layer(diff_id)).transpose()?.flatten();
-    record.ok_or_else(|| Stop::stalled(ErrorKind::Internal, format!("layer {} of {} vanished", number + 1, image.reference)))
+    let record = diff_id
+        .as_ref()
+        .map(|diff_id| store.layer(diff_id))
+        .transpose()?
+        .flatten();
+    record.ok_or_else(|| {
+        Stop::stalled(
+            ErrorKind::Internal,
+            format!("layer {} of {} vanished", number + 1, image.reference),
+        )
+    })
 }
 
 fn open(store: &DirectoryStore, part: &Part) -> Result<Image<File>, Stop> {
@@ -71,14 +82,19 @@ fn open(store: &DirectoryStore, part: &Part) -> Result<Image<File>, Stop> {
 }
 
 fn unreadable(part: &Part, error: &imagecache_erofs::Error) -> Stop {
-    Stop::stalled(ErrorKind::Internal, format!("{part} in the store cannot be read: {}", chain(error)))
+    Stop::stalled(
+        ErrorKind::Internal,
+        format!("{part} in the store cannot be read: {}", chain(error)),
+    )
 }
 
 /// Opens the layers below `number`, top first, down to one that hides the rest.
 fn open_lowers(store: &DirectoryStore, image: &ImageRecord, number: usize) -> Result<Vec<Lower>, Stop> {
     let mut lowers = Vec::new();
     for below in (0..number).rev() {
-        let Some(reference) = image.layers.get(below) else { continue };
+        let Some(reference) = image.layers.get(below) else {
+            continue;
+        };
         let record = layer(store, image, below)?;
         let part = Part::Layer(reference.diff_id.clone());
         let opened = open(store, &part)?;
@@ -90,13 +106,19 @@ fn open_lowers(store: &DirectoryStore, image: &ImageRecord, number: usize) -> Re
                 let found = opened.lookup(path).map_err(|error| unreadable(&part, &error))?;
                 let anew = patch.lookup(path).map_err(|error| unreadable(&patch_part, &error))?;
                 if let (Some(inode), Some(anew)) = (found, anew) {
-                    let attributes = patch.attributes(&anew).map_err(|error| unreadable(&patch_part, &error))?;
+                    let attributes = patch
+                        .attributes(&anew)
+                        .map_err(|error| unreadable(&patch_part, &error))?;
                     patched.insert(inode.nid, attributes);
                 }
             }
             patch_image = Some(patch);
         }
-        lowers.push(Lower { image: opened, patched, patch: patch_image });
+        lowers.push(Lower {
+            image: opened,
+            patched,
+            patch: patch_image,
+        });
         if record.root_is_opaque {
             break;
         }
@@ -111,11 +133,17 @@ fn write(
     number: usize,
     record: &LayerRecord,
 ) -> Result<Option<PatchRecord>, Stop> {
-    let Some(reference) = image.layers.get(number) else { return Ok(None) };
+    let Some(reference) = image.layers.get(number) else {
+        return Ok(None);
+    };
     let what = format!("layer {} of image {}", number + 1, image.reference);
     let own_part = Part::Layer(reference.diff_id.clone());
     let own = open(store, &own_part)?;
-    let lowers = if record.root_is_opaque { Vec::new() } else { open_lowers(store, image, number)? };
+    let lowers = if record.root_is_opaque {
+        Vec::new()
+    } else {
+        open_lowers(store, image, number)?
+    };
     let implicit: BTreeSet<&[u8]> = record.implicit_directories.iter().map(Vec::as_slice).collect();
     let read_error = |error: imagecache_erofs::Error| unreadable(&own_part, &error);
 
@@ -126,7 +154,12 @@ fn write(
                 Some(inode) if inode.file_type == FileType::Directory => {
                     return match lower.patched.get(&inode.nid) {
                         Some(attributes) => Ok(Some(attributes.clone())),
-                        None => lower.image.attributes(&inode).map(content_attributes).map(Some).map_err(read_error),
+                        None => lower
+                            .image
+                            .attributes(&inode)
+                            .map(content_attributes)
+                            .map(Some)
+                            .map_err(read_error),
                     };
                 }
                 Some(_) => return Ok(None),
@@ -136,9 +169,14 @@ fn write(
         Ok(None)
     };
     let merged = |path: &[u8]| -> Result<Attributes, Stop> {
-        let inode = own.lookup(path).map_err(read_error)?.filter(|inode| inode.file_type == FileType::Directory);
+        let inode = own
+            .lookup(path)
+            .map_err(read_error)?
+            .filter(|inode| inode.file_type == FileType::Directory);
         match inode {
-            Some(inode) if !implicit.contains(path) => own.attributes(&inode).map(content_attributes).map_err(read_error),
+            Some(inode) if !implicit.contains(path) => {
+                own.attributes(&inode).map(content_attributes).map_err(read_error)
+            }
             _ => Ok(inherited(path)?.unwrap_or_else(Attributes::directory)),
         }
     };
@@ -154,7 +192,10 @@ fn write(
     for (target, mut paths) in links {
         let missing = || {
             let shown = String::from_utf8_lossy(&target).into_owned();
-            Stop::failed(ErrorKind::Unsupported, format!("{what}: a hard link points to {shown:?}, which does not exist"))
+            Stop::failed(
+                ErrorKind::Unsupported,
+                format!("{what}: a hard link points to {shown:?}, which does not exist"),
+            )
         };
         let (source, inode) = find_file(&lowers, &target).map_err(read_error)?.ok_or_else(missing)?;
         // A layer that hides the target keeps it hidden; else both names become one file again.
@@ -164,12 +205,22 @@ fn write(
         for path in &paths {
             wanted.extend(with_parents(parent(path)));
         }
-        let attributes = source.attributes(&inode).map(content_attributes_of_file).map_err(read_error)?;
+        let attributes = source
+            .attributes(&inode)
+            .map(content_attributes_of_file)
+            .map_err(read_error)?;
         let content = match inode.file_type {
-            FileType::Regular => PatchContent::Regular { size: inode.size, data: source.file(&inode) },
+            FileType::Regular => PatchContent::Regular {
+                size: inode.size,
+                data: source.file(&inode),
+            },
             _ => PatchContent::Special(special(source, &inode).map_err(read_error)?),
         };
-        files.push(PatchFile { paths, attributes, content });
+        files.push(PatchFile {
+            paths,
+            attributes,
+            content,
+        });
     }
     if wanted.is_empty() && files.is_empty() {
         return Ok(None);
@@ -179,7 +230,10 @@ fn write(
 
     let part = Part::Patch(reference.chain_id.clone());
     let mut writer = store.part_writer(&part)?;
-    let options = PatchOptions { uuid: uuid_of(&reference.chain_id), limits: Limits::default() };
+    let options = PatchOptions {
+        uuid: uuid_of(&reference.chain_id),
+        limits: Limits::default(),
+    };
     write_patch(&directories, files, &mut writer, &options).map_err(|error| match error {
         imagecache_erofs::Error::WriteImage(error) => BlocksError::io("write", store.part_path(&part), error).into(),
         other => Stop::failed(ErrorKind::Unsupported, format!("{what}: {}", chain(&other))),
@@ -202,7 +256,11 @@ fn group_links(record: &LayerRecord) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
 
 /// A path and all directories above it, the root included.
 fn with_parents(path: &[u8]) -> Vec<Vec<u8>> {
-    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let ends = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
     let mut all: Vec<Vec<u8>> = ends.filter_map(|end| path.get(..end)).map(<[u8]>::to_vec).collect();
     all.push(Vec::new());
     all.push(path.to_vec());
@@ -210,12 +268,17 @@ fn with_parents(path: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn parent(path: &[u8]) -> &[u8] {
-    path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at)).unwrap_or_default()
+    path.iter()
+        .rposition(|byte| *byte == b'/')
+        .and_then(|at| path.get(..at))
+        .unwrap_or_default()
 }
 
 /// Without what only overlayfs cares about.
 fn content_attributes(mut attributes: Attributes) -> Attributes {
-    attributes.xattrs.retain(|xattr| !xattr.name.starts_with(OVERLAY_NAMESPACE));
+    attributes
+        .xattrs
+        .retain(|xattr| !xattr.name.starts_with(OVERLAY_NAMESPACE));
     attributes
 }
 
@@ -255,7 +318,10 @@ fn hides(image: &Image<File>, path: &[u8]) -> imagecache_erofs::Result<bool> {
     for above in with_parents(path) {
         let Some(inode) = image.lookup(&above)? else { continue };
         let opaque = || -> imagecache_erofs::Result<bool> {
-            Ok(image.xattrs(&inode)?.iter().any(|xattr| xattr.name == OPAQUE && xattr.value == b"y"))
+            Ok(image
+                .xattrs(&inode)?
+                .iter()
+                .any(|xattr| xattr.name == OPAQUE && xattr.value == b"y"))
         };
         if inode.file_type != FileType::Directory || opaque()? {
             return Ok(true);
@@ -287,9 +353,11 @@ mod tests {
 
     #[test]
     fn parents_end_at_the_root() {
-        for (path, expected) in
-            [(&b""[..], vec![&b""[..], b""]), (b"a", vec![b"", b"a"]), (b"a/b/c", vec![b"a", b"a/b", b"", b"a/b/c"])]
-        {
+        for (path, expected) in [
+            (&b""[..], vec![&b""[..], b""]),
+            (b"a", vec![b"", b"a"]),
+            (b"a/b/c", vec![b"a", b"a/b", b"", b"a/b/c"]),
+        ] {
             assert_eq!(with_parents(path), expected, "{}", String::from_utf8_lossy(path));
         }
         assert_eq!((parent(b"a/b"), parent(b"a")), (&b"a"[..], &b""[..]));

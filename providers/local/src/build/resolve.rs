@@ -7,8 +7,8 @@ use imagecache_blocks::{ImageRecord, LayerReference, chain_ids};
 use imagecache_core::{Digest, ErrorKind, EventSeverity, ImageRef, LayerProgress, LayerStage, Result as CoreResult};
 use imagecache_oci::{ImageSource, ResolvedImage};
 
-use super::sink::Budget;
 use super::BuildInput;
+use super::sink::Budget;
 use crate::config::LimitsConfig;
 use crate::failure::Stop;
 use crate::tracker::Tracker;
@@ -44,29 +44,45 @@ pub(super) async fn resolve_images(tracker: &Tracker, input: &BuildInput) -> Res
         tracker.event(EventSeverity::Normal, "Pulling", format!("Pulling image {reference}"));
         images.push(Arc::new(resolve_image(input, reference).await?));
     }
-    let records = references.iter().zip(&images).map(|(reference, image)| record(reference, image)).collect();
+    let records = references
+        .iter()
+        .zip(&images)
+        .map(|(reference, image)| record(reference, image))
+        .collect();
     let mut wanted: Vec<Wanted> = Vec::new();
     for (image, resolved) in images.iter().enumerate() {
         for (layer, descriptor) in resolved.layers.iter().enumerate() {
             if !wanted.iter().any(|other| other.diff_id == descriptor.diff_id) {
                 let (diff_id, size, shown) = (descriptor.diff_id.clone(), descriptor.size, wanted.len());
-                wanted.push(Wanted { diff_id, size, image, layer, shown });
+                wanted.push(Wanted {
+                    diff_id,
+                    size,
+                    image,
+                    layer,
+                    shown,
+                });
             }
         }
     }
-    Ok(Resolved { images, records, wanted })
+    Ok(Resolved {
+        images,
+        records,
+        wanted,
+    })
 }
 
 /// Asks the configured files first, then the registry.
 async fn resolve_image(input: &BuildInput, reference: &ImageRef) -> CoreResult<ResolvedImage> {
     for source in &input.sources {
         let named = match source {
-            ImageSource::OciLayout { path, .. } => {
-                ImageSource::OciLayout { path: path.clone(), tag: Some(reference.to_string()) }
-            }
-            ImageSource::DockerArchive { path, .. } => {
-                ImageSource::DockerArchive { path: path.clone(), reference: Some(reference.to_string()) }
-            }
+            ImageSource::OciLayout { path, .. } => ImageSource::OciLayout {
+                path: path.clone(),
+                tag: Some(reference.to_string()),
+            },
+            ImageSource::DockerArchive { path, .. } => ImageSource::DockerArchive {
+                path: path.clone(),
+                reference: Some(reference.to_string()),
+            },
             ImageSource::Registry(_) => continue,
         };
         match input.session.resolve(&named, &input.platform).await {
@@ -75,17 +91,24 @@ async fn resolve_image(input: &BuildInput, reference: &ImageRef) -> CoreResult<R
             Err(error) => return Err(error),
         }
     }
-    input.session.resolve(&ImageSource::Registry(reference.clone()), &input.platform).await
+    input
+        .session
+        .resolve(&ImageSource::Registry(reference.clone()), &input.platform)
+        .await
 }
 
 fn record(reference: &ImageRef, image: &ResolvedImage) -> ImageRecord {
     let diff_ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let layers = image.layers.iter().zip(chain_ids(&diff_ids)).map(|(layer, chain_id)| LayerReference {
-        diff_id: layer.diff_id.clone(),
-        chain_id,
-        blob: layer.digest.clone(),
-        blob_bytes: layer.size,
-    });
+    let layers = image
+        .layers
+        .iter()
+        .zip(chain_ids(&diff_ids))
+        .map(|(layer, chain_id)| LayerReference {
+            diff_id: layer.diff_id.clone(),
+            chain_id,
+            blob: layer.digest.clone(),
+            blob_bytes: layer.size,
+        });
     ImageRecord {
         reference: reference.clone(),
         media_type: image.manifest.media_type.clone(),

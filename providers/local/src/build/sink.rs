@@ -30,7 +30,12 @@ pub(super) struct TooLarge {
 
 impl Budget {
     pub(super) fn new(limit: u64, compressed: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0), compressed, stopped: AtomicBool::new(false) }
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            compressed,
+            stopped: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -40,7 +45,13 @@ impl Budget {
     /// Takes `bytes`.
     pub(super) fn take(&self, bytes: u64) -> Result<(), TooLarge> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if used > self.limit { Err(TooLarge { needed: used.max(self.compressed) }) } else { Ok(()) }
+        if used > self.limit {
+            Err(TooLarge {
+                needed: used.max(self.compressed),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives back what a failed attempt took.
@@ -62,7 +73,8 @@ impl Budget {
         // Rounded up, so that the number said is never one that would not do.
         let gib = (needed as f64 / GIB * 10.0).ceil() / 10.0;
         let limit = self.limit >> 30;
-        let message = format!("the images need at least {gib:.1} GiB, imageCacheSize is {limit} GiB: ask for a larger one");
+        let message =
+            format!("the images need at least {gib:.1} GiB, imageCacheSize is {limit} GiB: ask for a larger one");
         Stop::failed(ErrorKind::InvalidSpec, message)
     }
 }
@@ -78,7 +90,12 @@ pub(super) struct BudgetedSink<'a, W> {
 
 impl<'a, W> BudgetedSink<'a, W> {
     pub(super) fn new(inner: W, budget: &'a Budget) -> Self {
-        Self { inner, budget, position: 0, taken: 0 }
+        Self {
+            inner,
+            budget,
+            position: 0,
+            taken: 0,
+        }
     }
 
     /// Bytes taken from the budget.
