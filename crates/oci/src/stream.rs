@@ -64,7 +64,8 @@ pub(crate) struct Expected {
 /// `Read` and `BufRead` report the end only after blob digest, blob size and diffID were all found right; anything else
 /// is an `io::Error` that [`error_from_io`](crate::error_from_io) turns back into our error. A reader that knows the
 /// end of the tar before the end of the stream must call [`finish`](Self::finish) before it trusts what it read.
-/// Reading blocks: use it on a blocking thread. Dropping it stops the download.
+/// The same holds for a reader that finds the tar malformed: wrong bytes from a registry look like a bad layer until
+/// `finish` says which it was. Reading blocks: use it on a blocking thread. Dropping it stops the download.
 pub struct LayerStream {
     filled: Receiver<Result<Filled, Error>>,
     emptied: SyncSender<Vec<u8>>,
