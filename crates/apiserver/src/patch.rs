@@ -95,11 +95,27 @@ fn parse_apply(target: &Target, call: &Call) -> Result<Patch, ApiError> {
     })
 }
 
+/// Applies a JSON patch. As in Kubernetes, a test for null holds where there is nothing: `kube` adds finalizers so.
+fn json(object: &mut Value, patch: &[json_patch::PatchOperation]) -> Result<(), json_patch::PatchError> {
+    for operation in patch {
+        let absent_as_wanted = match operation {
+            json_patch::PatchOperation::Test(test) => {
+                test.value.is_null() && object.pointer(test.path.as_str()).is_none()
+            }
+            _ => false,
+        };
+        if !absent_as_wanted {
+            json_patch::patch(object, std::slice::from_ref(operation))?;
+        }
+    }
+    Ok(())
+}
+
 /// The object after the patch. Apply patches are not for here and leave it as it is.
 pub(crate) fn apply(patch: &Patch, schema: &Schema<'_>, target: &Target, mut object: Value) -> Result<Value, ApiError> {
     match patch {
         Patch::Json(patch) => {
-            json_patch::patch(&mut object, patch).map_err(|e| {
+            json(&mut object, patch).map_err(|e| {
                 let resource = &target.resource;
                 let name = target.name.as_deref().unwrap_or("");
                 let cause = Cause::other("FieldValueInvalid", "patch", e.to_string());
