@@ -158,6 +158,19 @@ pub(crate) fn builtin(resource: &Resource, object: &Value) -> Vec<Cause> {
             }
         }
     }
+    if resource.plural == "pods" {
+        let containers = at(object, &["spec", "containers"]).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if containers.is_empty() {
+            causes.push(Cause::required("spec.containers", ""));
+        }
+        for (i, container) in containers.iter().enumerate() {
+            for field in ["name", "image"] {
+                if text(container, &[field]).is_empty() {
+                    causes.push(Cause::required(format!("spec.containers[{i}].{field}"), ""));
+                }
+            }
+        }
+    }
     let docker = text(object, &["type"]) == "kubernetes.io/dockerconfigjson";
     if docker && at(object, &["data", ".dockerconfigjson"]).is_none() && resource.plural == "secrets" {
         causes.push(Cause::required("data[.dockerconfigjson]", ""));
