@@ -1,4 +1,7 @@
 //! Kubernetes events about our objects: one for each thing that happened, counted when it happens again.
+//!
+//! They are `core/v1` events, not `events.k8s.io/v1`: Kubernetes before 1.25 takes newer ones about objects without a namespace
+//! only in `kube-system`, and its kubectl shows no age for them. Both APIs show the same events anyway.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,9 +9,8 @@ use std::time::Duration;
 
 use imagecache_core::EventSeverity;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -21,10 +23,8 @@ use super::names::REPORTER;
 const NAMESPACE: &str = "default";
 /// An event that happens again within this time is counted; kubectl shows it as a series.
 const SERIES_WINDOW: Duration = Duration::from_secs(6 * 60);
-/// Longest note that the API server takes, in bytes.
+/// Longest note that client-go writes, in bytes; the whole of a message is in the status anyway.
 const MAX_NOTE_BYTES: usize = 1024;
-/// What the controller was doing; events.k8s.io wants to know.
-const ACTION: &str = "Reconcile";
 
 /// Something to tell people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +95,17 @@ async fn create(api: &Api<Event>, regarding: &ObjectReference, notice: &Notice) 
             name: Some(format!("{object}.{:x}", now.as_nanosecond())),
             ..ObjectMeta::default()
         },
-        action: Some(ACTION.to_owned()),
-        event_time: Some(MicroTime(now)),
-        note: Some(shortened(&notice.note)),
+        count: Some(1),
+        first_timestamp: Some(Time(now)),
+        involved_object: regarding.clone(),
+        last_timestamp: Some(Time(now)),
+        message: Some(shortened(&notice.note)),
         reason: Some(notice.reason.to_owned()),
-        regarding: Some(regarding.clone()),
-        reporting_controller: Some(REPORTER.to_owned()),
-        reporting_instance: Some(REPORTER.to_owned()),
+        reporting_component: Some(REPORTER.to_owned()),
+        source: Some(EventSource {
+            component: Some(REPORTER.to_owned()),
+            host: None,
+        }),
         type_: Some(notice.severity.as_str().to_owned()),
         ..Event::default()
     };
@@ -123,8 +127,7 @@ async fn create(api: &Api<Event>, regarding: &ObjectReference, notice: &Notice) 
 }
 
 async fn repeat(api: &Api<Event>, series: &Series) -> Result<(), kube::Error> {
-    let observed = MicroTime(Timestamp::now());
-    let patch = json!({ "series": { "count": series.count, "lastObservedTime": observed } });
+    let patch = json!({ "count": series.count, "lastTimestamp": Time(Timestamp::now()) });
     api.patch(&series.name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .map(|_| ())

@@ -71,6 +71,14 @@ pub(super) fn report(situation: Situation<'_>) -> Report {
         problem.as_ref(),
         id.as_ref().map(imagecache_core::CacheId::as_str),
     );
+    let summary = match wanted.and_then(last_setback) {
+        // A build that is tried again is Pending, and people still want to read what stopped it.
+        Some(message) if phase == ReportPhase::Pending && problem.is_none() => Summary {
+            message: format!("{message}; trying again"),
+            ..summary
+        },
+        _ => summary,
+    };
     let conditions = conditions(&phase, &summary, generation, previous, now);
     Report {
         progress: wanted.map_or(if expired { previous.progress } else { Progress::ZERO }, |state| {
@@ -98,6 +106,12 @@ pub(super) fn report(situation: Situation<'_>) -> Report {
         observed_generation: generation,
         memory,
     }
+}
+
+/// What stopped a build that is about to be tried again.
+fn last_setback(state: &CacheState) -> Option<&str> {
+    let last = state.events.last()?;
+    (state.phase == Phase::Pending && last.severity == EventSeverity::Warning).then_some(last.message.as_str())
 }
 
 fn shown_phase(wanted: Option<&CacheState>, problem: Option<&Failure>, expired: bool) -> ReportPhase {

@@ -24,7 +24,7 @@ use super::script::Script;
 
 pub(super) const UID: &str = "5c8aa1cc-7d0f-4f0a-9a0a-0f6f0b8c2f11";
 pub(super) const STATUS: &str = "/apis/eci.alibabacloud.com/v1/imagecaches/web/status";
-pub(super) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+pub(super) const EVENTS: &str = "/api/v1/namespaces/default/events";
 /// When the memory provider's clock starts.
 const START: &str = "2026-01-01T00:00:00Z";
 
@@ -146,9 +146,9 @@ impl Rig {
                 (&json!(type_), &json!(reason)),
                 "{body}"
             );
-            let note = body["note"].as_str().unwrap();
+            let note = body["message"].as_str().unwrap();
             assert!(note.contains(part), "`{note}` lacks `{part}`");
-            assert_eq!(body["regarding"]["uid"], UID);
+            assert_eq!(body["involvedObject"]["uid"], UID);
             (201, body.clone())
         });
     }
@@ -156,8 +156,11 @@ impl Rig {
     /// The next call counts an event that happened again.
     pub(super) fn expect_series(&self) {
         self.script.expect(Method::PATCH, format!("{EVENTS}/*"), |body| {
-            assert!(body["series"]["count"].as_i64().unwrap() >= 2, "{body}");
-            (200, json!({ "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e" }, "eventTime": null }))
+            assert!(body["count"].as_i64().unwrap() >= 2, "{body}");
+            (
+                200,
+                json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": "e" }, "involvedObject": {} }),
+            )
         });
     }
 

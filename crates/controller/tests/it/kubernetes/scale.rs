@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::cluster::{self, Running, until};
 
-const OBJECTS: usize = 1000;
+const OBJECTS: usize = 400;
 /// Requests of the test itself that are under way at once.
 const AT_ONCE: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_objects() {
+async fn many_objects() {
     let client = cluster::in_process(crds()).await;
     let provider = MemoryProvider::default();
     let api: Api<alibaba::ImageCache> = Api::all(client.clone());
