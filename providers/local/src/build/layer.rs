@@ -79,7 +79,12 @@ impl LayerJob {
     fn fetch_verified(&self) -> Result<LayerStage, Stop> {
         let mut attempt = 1;
         loop {
-            match self.fetch() {
+            // What lied once may be a mirror: the second time only the registry itself is asked.
+            let fetched = match attempt {
+                1 => self.fetch(&self.image),
+                _ => self.fetch(&self.image.without_mirrors()),
+            };
+            match fetched {
                 Ok(()) => return Ok(LayerStage::Done),
                 Err(Attempt::WrongDigest(message)) if attempt < DIGEST_ATTEMPTS => {
                     self.tracker.event(
@@ -95,7 +100,7 @@ impl LayerJob {
         }
     }
 
-    fn fetch(&self) -> Result<(), Attempt> {
+    fn fetch(&self, image: &ResolvedImage) -> Result<(), Attempt> {
         let part = Part::Layer(self.wanted.diff_id.clone());
         let counters = Arc::new(LayerCounters::default());
         self.tracker.watch(self.wanted.shown, Arc::clone(&counters));
@@ -112,7 +117,7 @@ impl LayerJob {
         let stream = self
             .input
             .session
-            .open_layer(&self.image, self.wanted.layer, options)
+            .open_layer(image, self.wanted.layer, options)
             .map_err(Stop::from)?;
         let mut stream = Interruptible { stream, job: self };
         let writer = self.tracker.store.part_writer(&part).map_err(Stop::from)?;
@@ -123,10 +128,17 @@ impl LayerJob {
         };
         let written = write_layer(&mut stream, &mut sink, &options);
         let taken = sink.taken();
-        let summary = written.map_err(|error| {
-            self.budget.give_back(taken);
-            self.explain(&part, error)
-        })?;
+        let summary = match written {
+            Ok(summary) => summary,
+            Err(error) => {
+                self.budget.give_back(taken);
+                return Err(match self.explain(&part, error) {
+                    // A tar that makes no sense may just be the wrong bytes: their digest tells.
+                    Err(not_a_layer) => stream.stream.finish().map_or_else(Attempt::of, |_tar_bytes| not_a_layer.into()),
+                    Ok(attempt) => attempt,
+                });
+            }
+        };
         // Nothing is published before the whole stream was found right.
         if let Err(error) = stream.stream.finish() {
             self.budget.give_back(taken);
@@ -140,11 +152,11 @@ impl LayerJob {
         Ok(())
     }
 
-    /// Whose fault it was that no image came out: the stream's, the disk's, or the layer's own.
-    fn explain(&self, part: &Part, error: imagecache_erofs::Error) -> Attempt {
+    /// Whose fault it was that no image came out: the stream's, the disk's, or (`Err`) the layer's own.
+    fn explain(&self, part: &Part, error: imagecache_erofs::Error) -> Result<Attempt, Stop> {
         use imagecache_erofs::Error as Erofs;
         let what = format!("layer {} of image {}", self.wanted.layer + 1, self.image.reference);
-        match error {
+        Ok(match error {
             _ if self.is_over() => Stop::Cancelled.into(),
             Erofs::ReadInput(error) => match error_from_io(&error) {
                 Some(error) => Attempt::of(error),
@@ -162,8 +174,8 @@ impl LayerJob {
                 needed,
                 ..
             } => self.budget.too_large(needed).into(),
-            other => Stop::failed(ErrorKind::Unsupported, format!("{what}: {}", chain(&other))).into(),
-        }
+            other => return Err(Stop::failed(ErrorKind::Unsupported, format!("{what}: {}", chain(&other)))),
+        })
     }
 }
 
