@@ -20,7 +20,8 @@ pub struct CacheState {
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    /// Where it is in its life.
+    /// Where it is in its life. As JSON: `"phase": "Ready"`, with why in `"detail"` where there is a reason.
+    #[serde(flatten)]
     pub phase: Phase,
     /// How much of the build is done.
     pub progress: Progress,
@@ -75,6 +76,7 @@ impl CacheState {
 ///               └──> Stalled ─ensure─> Pending
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", content = "detail")]
 pub enum Phase {
     /// Accepted; nothing is being written yet.
     Pending,
@@ -275,11 +277,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn equal_events_are_counted_and_old_ones_forgotten() {
+    fn state() -> CacheState {
         let key: CacheKey = "k".parse().unwrap();
         let at = Timestamp::UNIX_EPOCH;
-        let mut state = CacheState {
+        CacheState {
             id: CacheId::for_key(&key),
             key,
             display_name: None,
@@ -295,7 +296,31 @@ mod tests {
             expires_at: None,
             events: vec![],
             layers: vec![],
+        }
+    }
+
+    #[test]
+    fn a_phase_is_a_word_in_json() {
+        let failure = Failure {
+            kind: ErrorKind::NotFound,
+            message: "gone".to_owned(),
         };
+        for (phase, word) in [
+            (Phase::Ready, "Ready"),
+            (Phase::Failed(failure), "Failed"),
+            (Phase::Unknown("Odd".to_owned()), "Unknown"),
+        ] {
+            let state = CacheState { phase, ..state() };
+            let json = serde_json::to_value(&state).unwrap();
+            assert_eq!(json.get("phase").unwrap(), word);
+            assert_eq!(serde_json::from_value::<CacheState>(json).unwrap(), state);
+        }
+    }
+
+    #[test]
+    fn equal_events_are_counted_and_old_ones_forgotten() {
+        let at = Timestamp::UNIX_EPOCH;
+        let mut state = state();
         for _ in 0..3 {
             state.push_event(CacheEvent::new(EventSeverity::Warning, "Same", "m", at));
         }
