@@ -41,16 +41,16 @@ impl Containerd {
         Ok(containerd)
     }
 
-    /// Pulls an image over plain HTTP with a snapshotter (`overlayfs` or `native`) and mounts its root filesystem on `dir`.
-    pub async fn mount(&self, snapshotter: &str, image: &str, dir: &Path) -> Result<Mounted> {
-        self.ctr(&["images", "pull", "--plain-http", "--snapshotter", snapshotter, image])
+    /// Pulls an image over plain HTTP and mounts its root filesystem, an overlay, on `dir`.
+    pub async fn mount(&self, image: &str, dir: &Path) -> Result<Mounted> {
+        self.ctr(&["images", "pull", "--plain-http", "--snapshotter", "overlayfs", image])
             .await?;
         std::fs::create_dir_all(dir)?;
         self.ctr(&[
             "images",
             "mount",
             "--snapshotter",
-            snapshotter,
+            "overlayfs",
             image,
             &dir.to_string_lossy(),
         ])

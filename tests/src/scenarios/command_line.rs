@@ -36,9 +36,10 @@ pub async fn create_get_list_match_delete(context: Context) -> Result<()> {
     ensure!(table.contains(&id), "the table does not name the cache: {table}");
 
     binary.run(&["delete", &id]).await?;
-    binary.run(&["delete", &id]).await?;
-    let message = binary.fails(&["get", &id]).await?;
-    ensure!(message.contains(&id), "get of a deleted cache: {message}");
+    for command in ["get", "delete"] {
+        let message = binary.fails(&[command, &id]).await?;
+        ensure!(message.contains(&id), "{command} of a deleted cache: {message}");
+    }
     let left = store::layer_images(binary.store())?;
     ensure!(left.is_empty(), "deleting the last cache left {left:?}");
     store::nothing_unfinished(binary.store())

@@ -1,7 +1,8 @@
 //! `kill -9` at random moments of a build.
 
 use std::io::Read;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -38,7 +39,7 @@ async fn kill_and_finish(context: &Context, image: &str) -> Result<()> {
             let mut child = binary.spawn(&["create", "--wait", image], &context.dir.join("killed.log"))?;
             tokio::time::sleep(delay).await;
             child.kill().await.context("cannot kill the build")?;
-            let kept = store::layer_images(binary.store())?;
+            let kept = finished(binary.store())?;
             let times = modified(&kept)?;
             ensure!(binary.create(image).await? == id, "another id after the kill");
             ensure!(modified(&kept)? == times, "a finished layer was built again");
@@ -53,10 +54,18 @@ async fn kill_and_finish(context: &Context, image: &str) -> Result<()> {
     Ok(())
 }
 
-/// When finished layer images were written; a layer exists only if its record does.
-fn modified(images: &[std::path::PathBuf]) -> Result<Vec<std::time::SystemTime>> {
-    let finished = images.iter().filter(|image| image.with_extension("json").exists());
-    finished.map(|image| Ok(image.metadata()?.modified()?)).collect()
+/// Layer images that were finished: a layer exists only if its record does.
+fn finished(store: &Path) -> Result<Vec<PathBuf>> {
+    let images = store::layer_images(store)?;
+    Ok(images
+        .into_iter()
+        .filter(|image| image.with_extension("json").exists())
+        .collect())
+}
+
+/// When layer images were written.
+fn modified(images: &[PathBuf]) -> Result<Vec<SystemTime>> {
+    images.iter().map(|image| Ok(image.metadata()?.modified()?)).collect()
 }
 
 /// A number from 0 up to 1 that differs from run to run; the delay that it gave is in the error.

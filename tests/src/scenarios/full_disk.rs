@@ -61,10 +61,11 @@ pub async fn completes_once_there_is_room(context: Context) -> Result<()> {
     })
     .await?;
     binary.run(&["verify", &id]).await?;
-    store::nothing_unfinished(binary.store())?;
     ensure!(
         store::layer_images(binary.store())?.len() == 3,
         "not every layer is there"
     );
-    plane.finish().await
+    plane.delete(ALIBABA, &name).await?;
+    plane.finish().await?;
+    store::nothing_unfinished(binary.store())
 }

@@ -100,11 +100,12 @@ pub fn basic() -> io::Result<Vec<Vec<u8>>> {
     )?;
     layer.entry("tmp/pipe", EntryType::Fifo, None, &[], &file())?;
     layer.file(&format!("tmp/{}", "n".repeat(255)), b"a name as long as names may be")?;
-    let deep = vec!["directory-of-a-deep-path"; 20].join("/");
-    layer.file(
-        &format!("tmp/{deep}/leaf"),
-        b"a path as long as GNU and PAX names are for",
-    )?;
+    let mut deep = "tmp".to_owned();
+    for _ in 0..20 {
+        deep.push_str("/directory-of-a-deep-path");
+        layer.dir(&deep)?;
+    }
+    layer.file(&format!("{deep}/leaf"), b"a path as long as GNU and PAX names are for")?;
     layer.file("tmp/ünï ©ødé\u{1F980}", b"names are bytes")?;
     layer.dir("many")?;
     for number in 0..600 {

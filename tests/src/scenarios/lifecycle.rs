@@ -110,8 +110,8 @@ pub async fn restarted_at_any_moment(context: Context) -> Result<()> {
         context.binary().run(&["verify", &id]).await?;
         plane.delete(ALIBABA, &name).await?;
     }
-    store::nothing_unfinished(context.binary().store())?;
-    plane.finish().await
+    plane.finish().await?;
+    store::nothing_unfinished(context.binary().store())
 }
 
 pub async fn state_survives_a_restart(context: Context) -> Result<()> {

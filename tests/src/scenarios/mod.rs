@@ -46,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     scenario!(kubectl::vendor_pages_hold, &[EITHER, Need::Kubectl]),
     scenario!(filesystem::basic_image_equals_umoci, &[Need::Root, Need::Tool("umoci")]),
     scenario!(filesystem::whiteouts_equal_umoci, &[Need::Root, Need::Tool("umoci")]),
+    scenario!(filesystem::links_below_equal_umoci, &[Need::Root, Need::Tool("umoci")]),
     scenario!(
         filesystem::cross_layer_cases_equal_containerd,
         &[Need::Root, Need::Tool("containerd")]

@@ -45,7 +45,7 @@ pub async fn each_gives_one_clear_message(context: Context) -> Result<()> {
         row(
             "image-not-found",
             json!({ "images": [missing] }),
-            &["no-such-tag", "not found"],
+            &["no-such-tag", "does not exist"],
         ),
         row(
             "unauthorised",
@@ -99,8 +99,8 @@ pub async fn each_gives_one_clear_message(context: Context) -> Result<()> {
         plane.delete(Dialect::Alibaba, &name).await?;
     }
     let _ = secrets.delete(&malformed, &DeleteParams::default()).await?;
-    crate::store::nothing_unfinished(context.binary().store())?;
-    plane.finish().await
+    plane.finish().await?;
+    crate::store::nothing_unfinished(context.binary().store())
 }
 
 fn row(name: &'static str, spec: Value, says: &[&str]) -> Row {
