@@ -187,7 +187,17 @@ const KEYED_LISTS: &[(&str, &str, &str, &[&str])] = &[
 /// Lists merged as sets of scalars.
 const SET_LISTS: &[(&str, &str)] = &[("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers")];
 
-/// Maps replaced as one: (definition, field).
+/// Types that are plain JSON on the wire.
+const OPEN_TYPES: &[&str] = &[
+    "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+];
+
+/// Types whose objects are replaced as one.
 const ATOMIC_MAPS: &[&str] = &[
     "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector",
     "io.k8s.api.core.v1.ObjectReference",
@@ -260,6 +270,12 @@ fn mark(all: &mut Value) {
     for definition in ATOMIC_MAPS {
         if let Some(map) = all.get_mut(*definition) {
             map["x-kubernetes-map-type"] = "atomic".into();
+        }
+    }
+    // These hold any JSON, whatever type their schema names.
+    for definition in OPEN_TYPES {
+        if let Some(open) = all.get_mut(*definition) {
+            *open = json!({"description": open["description"], "x-kubernetes-preserve-unknown-fields": true});
         }
     }
     // An item of `ports` without a protocol is a TCP one, also as a list key.

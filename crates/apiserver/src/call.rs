@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::status::ApiError;
 
 /// Largest body accepted, as in Kubernetes.
@@ -112,6 +113,7 @@ impl Call {
         let value = match self.content_type() {
             "" | "application/json" => parse_json(&self.body)?,
             "application/yaml" | "application/x-yaml" | "text/yaml" => parse_yaml(&self.body)?,
+            protobuf::MEDIA_TYPE => protobuf::decode(&self.body)?,
             _ => return Err(ApiError::unsupported_media_type("application/json, application/yaml")),
         };
         require_map(value)

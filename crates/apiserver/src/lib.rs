@@ -22,6 +22,7 @@ mod object;
 mod openapi;
 mod patch;
 mod proto;
+mod protobuf;
 mod read;
 mod registry;
 mod routes;

@@ -79,6 +79,14 @@ fn parse_labels(text: &str) -> Result<Vec<(String, Test)>, ApiError> {
         } else {
             (part, Test::Exists)
         };
+        let values = match &test.1 {
+            Test::Is(values) | Test::IsNot(values) => values.as_slice(),
+            Test::Exists | Test::Missing => &[],
+        };
+        let plain = |v: &String| v.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if !values.iter().all(plain) {
+            return Err(bad(part));
+        }
         let legal = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         if test.0.is_empty() || !test.0.chars().all(legal) {
             return Err(bad(part));

@@ -159,7 +159,9 @@ pub(crate) fn builtin(resource: &Resource, object: &Value) -> Vec<Cause> {
         }
     }
     if resource.plural == "pods" {
-        let containers = at(object, &["spec", "containers"]).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let containers = at(object, &["spec", "containers"])
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         if containers.is_empty() {
             causes.push(Cause::required("spec.containers", ""));
         }
@@ -176,6 +178,14 @@ pub(crate) fn builtin(resource: &Resource, object: &Value) -> Vec<Cause> {
         causes.push(Cause::required("data[.dockerconfigjson]", ""));
     }
     causes
+}
+
+/// Why a value cannot be one of a built-in type at all: a field of the wrong type.
+pub(crate) fn undecodable(schema: &Schema<'_>, value: &Value) -> Option<String> {
+    let wrong = object(schema, value)
+        .into_iter()
+        .find(|c| c.message.contains(" in body must be of type "))?;
+    Some(format!("{}: {}", wrong.field, wrong.message))
 }
 
 /// What the schema demands and the object does not have.
@@ -316,11 +326,14 @@ fn check_identity(schema: &Schema<'_>, path: &str, items: &[Value], causes: &mut
         };
         if seen.contains(&step) {
             let shown = match &kind {
-                ListKind::Keyed(keys) => keys
-                    .iter()
-                    .filter_map(|k| Some(((*k).to_owned(), item.get(*k)?.clone())))
-                    .collect(),
-                _ => item.clone(),
+                // The text of Go's map type is what Kubernetes shows.
+                ListKind::Keyed(keys) => {
+                    let keys = keys
+                        .iter()
+                        .filter_map(|k| Some(((*k).to_owned(), item.get(*k)?.clone())));
+                    format!("map[string]interface {{}}{}", keys.collect::<Value>())
+                }
+                _ => item.to_string(),
             };
             let message = format!("Duplicate value: {shown}");
             causes.push(Cause::other("FieldValueDuplicate", format!("{path}[{i}]"), message));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Method, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::call::{Call, FieldValidation};
 use crate::events;
@@ -376,6 +376,22 @@ impl Write<'_> {
         } else {
             metadata_mut(object).values_mut().for_each(drop_nulls);
             metadata_mut(object).retain(|_, value| !value.is_null());
+        }
+        // Kubernetes leaves these out when they are empty.
+        metadata_mut(object).retain(|field, value| {
+            let is_collection = matches!(
+                field.as_str(),
+                "labels" | "annotations" | "finalizers" | "ownerReferences"
+            );
+            let is_empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
+            !(is_collection && is_empty)
+        });
+        if self.target.resource.origin == Origin::Builtin {
+            if let Some(why) = validate::undecodable(&self.schema(), object) {
+                let (kind, version) = (&self.target.resource.kind, &self.target.version().name);
+                let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
+                return Err(ApiError::bad_request(message));
+            }
         }
         let unknown = self.schema().prune(object);
         let describe = |path: &String| format!("unknown field {path:?}");

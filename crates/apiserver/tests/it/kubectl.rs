@@ -251,10 +251,7 @@ async fn definitions_and_files() {
     has(&kubectl.ok(&["apply", "-f", "-"], &gadget).await, &["created"]);
     has(&kubectl.ok(&["get", "gadgets"], "").await, &["SIZE", "g", "2"]);
     has(&kubectl.ok(&["delete", "-f", file], "").await, &["deleted"]);
-    has(
-        &kubectl.fails(&["get", "gadgets"], "").await,
-        &["doesn't have a resource type"],
-    );
+    has(&kubectl.fails(&["get", "gadgets"], "").await, &["resource"]);
 }
 
 fn write_json(path: &Path, value: &serde_json::Value) {
