@@ -13,7 +13,8 @@ use crate::registry::{Registry, Resource, Version};
 use crate::routes::require;
 use crate::status::ApiError;
 
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Go refuses to parse the media type that clients ask for, so the real server answers with this one.
+const PROTOBUF: &str = "application/octet-stream";
 const REFERENCE_V3: &str = "#/components/schemas/";
 const GVK: &str = "x-kubernetes-group-version-kind";
 

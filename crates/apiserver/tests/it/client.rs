@@ -2,14 +2,15 @@
 
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use imagecache_apiserver::{ApiServer, Data, Options};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use kube::core::GroupVersionKind;
+use kube::runtime::events::{Event as RecorderEvent, EventType, Recorder, Reporter};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Error, ResourceExt};
+use kube::{Api, Client, Error, Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::{GROUP, Served, definition};
@@ -281,4 +282,37 @@ async fn empties_a_deleted_namespace() {
     namespaces.delete("box", &DeleteParams::default()).await.unwrap();
     assert!(namespaces.get_opt("box").await.unwrap().is_none());
     assert!(secrets.list(&ListParams::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn shows_recorded_events_in_both_groups() {
+    let served = Served::memory().await;
+    let client = served.client();
+    let object = widgets(client.clone())
+        .create(&PostParams::default(), &widget("e", json!({"size": 1})))
+        .await
+        .unwrap();
+    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", "Widget"), "widgets");
+    let recorder = Recorder::new(client.clone(), Reporter::from("tester"));
+    let event = RecorderEvent {
+        type_: EventType::Warning,
+        reason: "Broken".to_owned(),
+        note: Some("it does not spin".to_owned()),
+        action: "Spinning".to_owned(),
+        secondary: None,
+    };
+    for _ in 0..2 {
+        recorder.publish(&event, &object.object_ref(&kind)).await.unwrap();
+    }
+    let events: Api<Event> = Api::namespaced(client, "default");
+    let fields = "involvedObject.kind=Widget,involvedObject.name=e";
+    let found = events.list(&ListParams::default().fields(fields)).await.unwrap().items;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].message.as_deref(), Some("it does not spin"));
+    assert_eq!(found[0].series.as_ref().and_then(|s| s.count), Some(2));
+    let none = events
+        .list(&ListParams::default().fields("involvedObject.name=other"))
+        .await
+        .unwrap();
+    assert!(none.items.is_empty());
 }
