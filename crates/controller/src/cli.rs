@@ -214,7 +214,9 @@ impl Global {
         Overrides {
             provider: self.provider.as_deref(),
             log: self.log.as_deref().map(|filter| LogOverride { filter }),
-            local: self.store.as_ref().map(|path| LocalOverride { store: StoreOverride { path } }),
+            local: self.store.as_ref().map(|path| LocalOverride {
+                store: StoreOverride { path },
+            }),
         }
     }
 }

@@ -58,7 +58,10 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { filter: "warn,imagecache=info".to_owned(), format: LogFormat::Text }
+        Self {
+            filter: "warn,imagecache=info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -114,7 +117,12 @@ impl ControllerConfig {
         if self.health_listen.is_empty() {
             return Ok(None);
         }
-        let invalid = |_| format!("configuration: controller.health_listen `{}` is not host:port", self.health_listen);
+        let invalid = |_| {
+            format!(
+                "configuration: controller.health_listen `{}` is not host:port",
+                self.health_listen
+            )
+        };
         self.health_listen.parse().map(Some).map_err(invalid)
     }
 }
@@ -153,7 +161,11 @@ impl Loaded {
 
     /// A provider's own table with its type; a missing table is its default.
     pub fn table<T: serde::de::DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
-        if self.figment.contains(name) { Ok(self.figment.extract_inner(name)?) } else { Ok(T::default()) }
+        if self.figment.contains(name) {
+            Ok(self.figment.extract_inner(name)?)
+        } else {
+            Ok(T::default())
+        }
     }
 }
 
@@ -180,10 +192,15 @@ mod duration_text {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+        let parsed = text
+            .parse::<SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok());
         match parsed {
             Some(duration) if !duration.is_zero() => Ok(duration),
-            _ => Err(D::Error::custom(format!("`{text}` is not a duration above zero with a unit, such as 500ms or 30s"))),
+            _ => Err(D::Error::custom(format!(
+                "`{text}` is not a duration above zero with a unit, such as 500ms or 30s"
+            ))),
         }
     }
 }
@@ -199,13 +216,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.toml");
         std::fs::write(&path, file).unwrap();
-        let args = ["imagecache", "--config", path.to_str().unwrap(), "list"].iter().chain(flags);
+        let args = ["imagecache", "--config", path.to_str().unwrap(), "list"]
+            .iter()
+            .chain(flags);
         Loaded::read(&Cli::parse_from(args).global, &Dict::new()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn flags_win_over_the_file() {
-        let loaded = load("provider = \"memory\"\n[local.store]\npath = \"/a\"", &["--provider", "local"]).unwrap();
+        let loaded = load(
+            "provider = \"memory\"\n[local.store]\npath = \"/a\"",
+            &["--provider", "local"],
+        )
+        .unwrap();
         assert_eq!(loaded.config.provider, "local");
         let loaded = load("[local.store]\npath = \"/a\"", &["--store", "/b"]).unwrap();
         let store = loaded.config.local.get("store").unwrap().as_dict().unwrap();
@@ -216,7 +239,10 @@ mod tests {
     fn mistakes_are_named() {
         for (file, parts) in [
             ("povider = \"local\"", &["povider", "test.toml"][..]),
-            ("[controller]\npoll_interval = \"1\"", &["controller.poll_interval", "unit"]),
+            (
+                "[controller]\npoll_interval = \"1\"",
+                &["controller.poll_interval", "unit"],
+            ),
             ("[controller]\npoll_interval = 5", &["controller.poll_interval"]),
             ("[log]\nformat = \"xml\"", &["log.format", "xml"]),
             ("provider = ", &["test.toml"]),
@@ -231,6 +257,12 @@ mod tests {
     #[test]
     fn a_missing_file_is_an_error() {
         let cli = Cli::parse_from(["imagecache", "--config", "/nonexistent.toml", "list"]);
-        assert!(Loaded::read(&cli.global, &Dict::new()).err().unwrap().to_string().contains("/nonexistent.toml"));
+        assert!(
+            Loaded::read(&cli.global, &Dict::new())
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("/nonexistent.toml")
+        );
     }
 }

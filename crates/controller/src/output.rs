@@ -130,8 +130,20 @@ pub fn cache(state: &CacheState, now: Timestamp) -> String {
     if let Some(snapshot) = &state.snapshot_id {
         field("Snapshot:", snapshot.clone());
     }
-    field("Created:", format!("{} ({} ago)", state.created_at.strftime("%FT%TZ"), age(state.created_at, now)));
-    field("Expires:", state.expires_at.map_or_else(|| "never".to_owned(), |at| at.strftime("%FT%TZ").to_string()));
+    field(
+        "Created:",
+        format!(
+            "{} ({} ago)",
+            state.created_at.strftime("%FT%TZ"),
+            age(state.created_at, now)
+        ),
+    );
+    field(
+        "Expires:",
+        state
+            .expires_at
+            .map_or_else(|| "never".to_owned(), |at| at.strftime("%FT%TZ").to_string()),
+    );
     if !state.events.is_empty() {
         field("Events:", String::new());
         let rows: Vec<Vec<String>> = state
@@ -139,7 +151,12 @@ pub fn cache(state: &CacheState, now: Timestamp) -> String {
             .iter()
             .map(|event| {
                 let age = age(event.last_at, now);
-                vec![age, event.severity.as_str().to_owned(), event.reason.clone(), event.message.clone()]
+                vec![
+                    age,
+                    event.severity.as_str().to_owned(),
+                    event.reason.clone(),
+                    event.message.clone(),
+                ]
             })
             .collect();
         for line in columns(&["AGE", "TYPE", "REASON", "MESSAGE"], &rows).lines() {
@@ -164,7 +181,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit = larger;
     }
-    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 /// How long ago, in kubectl's short form: `35s`, `12m`, `5h`, `3d`.
@@ -184,17 +205,32 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_without_trailing_space() {
-        let text = columns(&["A", "LONG"], &[vec!["wide cell".into(), "x".into()], vec!["y".into(), String::new()]]);
+        let text = columns(
+            &["A", "LONG"],
+            &[vec!["wide cell".into(), "x".into()], vec!["y".into(), String::new()]],
+        );
         assert_eq!(text, "A           LONG\nwide cell   x\ny\n");
     }
 
     #[test]
     fn sizes_and_ages_are_short() {
-        for (count, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (404_959_232, "386.2 MiB")] {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (404_959_232, "386.2 MiB"),
+        ] {
             assert_eq!(bytes(count), text);
         }
         let now = Timestamp::from_second(1_000_000).unwrap();
-        for (seconds, text) in [(5, "5s"), (119, "119s"), (600, "10m"), (7_200, "2h"), (200_000, "2d"), (-5, "0s")] {
+        for (seconds, text) in [
+            (5, "5s"),
+            (119, "119s"),
+            (600, "10m"),
+            (7_200, "2h"),
+            (200_000, "2d"),
+            (-5, "0s"),
+        ] {
             assert_eq!(age(Timestamp::from_second(1_000_000 - seconds).unwrap(), now), text);
         }
     }
@@ -202,8 +238,9 @@ mod tests {
     #[test]
     fn a_chain_does_not_repeat_itself() {
         let inner = std::io::Error::other("disk full");
-        let outer = imagecache_core::Error::new(imagecache_core::ErrorKind::Internal, "local", "get", "read: disk full")
-            .with_source(inner);
+        let outer =
+            imagecache_core::Error::new(imagecache_core::ErrorKind::Internal, "local", "get", "read: disk full")
+                .with_source(inner);
         assert_eq!(chain(&outer), "local.get: read: disk full (internal)");
     }
 }

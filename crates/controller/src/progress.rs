@@ -37,9 +37,15 @@ impl BuildView {
     /// Bars when stderr is a terminal.
     pub fn for_stderr() -> Self {
         if std::io::stderr().is_terminal() {
-            Self::Bars { screen: MultiProgress::new(), bars: BTreeMap::new() }
+            Self::Bars {
+                screen: MultiProgress::new(),
+                bars: BTreeMap::new(),
+            }
         } else {
-            Self::Lines { phase: None, layers: BTreeMap::new() }
+            Self::Lines {
+                phase: None,
+                layers: BTreeMap::new(),
+            }
         }
     }
 
@@ -48,7 +54,9 @@ impl BuildView {
         match self {
             Self::Bars { screen, bars } => {
                 for layer in &state.layers {
-                    let bar = bars.entry(layer.digest.clone()).or_insert_with(|| screen.add(new_bar(layer)));
+                    let bar = bars
+                        .entry(layer.digest.clone())
+                        .or_insert_with(|| screen.add(new_bar(layer)));
                     bar.set_position(layer.done_bytes.min(layer.total_bytes));
                     match layer.stage {
                         LayerStage::Waiting => bar.set_message("waiting"),

@@ -39,7 +39,10 @@ pub async fn open(loaded: &Loaded) -> Result<Opened, Box<dyn Error>> {
         imagecache_local::NAME => {
             let config: LocalConfig = loaded.table(imagecache_local::NAME)?;
             let local = tokio::task::spawn_blocking(|| LocalProvider::open(config, system_clock())).await??;
-            Ok(Opened { provider: Arc::clone(&local) as Arc<dyn CacheProvider>, local: Some(local) })
+            Ok(Opened {
+                provider: Arc::clone(&local) as Arc<dyn CacheProvider>,
+                local: Some(local),
+            })
         }
         other => Err(UnknownProvider { name: other.to_owned() }.into()),
     }
@@ -57,7 +60,10 @@ pub fn effective_config(loaded: &Loaded) -> Result<Dict, Box<dyn Error>> {
         other => return Err(UnknownProvider { name: other.to_owned() }.into()),
     };
     let shared = Value::serialize(&loaded.config)?.into_dict().unwrap_or_default();
-    let mut effective: Dict = shared.into_iter().filter(|(key, _)| !PROVIDERS.contains(&key.as_str())).collect();
+    let mut effective: Dict = shared
+        .into_iter()
+        .filter(|(key, _)| !PROVIDERS.contains(&key.as_str()))
+        .collect();
     effective.insert(name.to_owned(), table);
     Ok(without_empty(effective))
 }
@@ -78,7 +84,9 @@ fn without_empty(dict: Dict) -> Dict {
 ///
 /// When it is malformed. No message shows a value.
 pub fn parse_pull_secret(bytes: &[u8]) -> Result<Vec<RegistryCredential>, Box<dyn Error + Send + Sync>> {
-    Ok(Keyring::from_docker_config_json(bytes, "the file")?.without_helpers().to_credentials())
+    Ok(Keyring::from_docker_config_json(bytes, "the file")?
+        .without_helpers()
+        .to_credentials())
 }
 
 #[cfg(test)]
@@ -106,10 +114,17 @@ mod tests {
             let store = tempfile::tempdir().unwrap();
             let (file, dir) = (path.to_str().unwrap(), store.path().to_str().unwrap());
             let loaded = load(&["imagecache", "--config", file, "--store", dir, "list"]);
-            assert_eq!(open(&loaded).await.unwrap().provider.name(), path.file_stem().unwrap().to_str().unwrap());
+            assert_eq!(
+                open(&loaded).await.unwrap().provider.name(),
+                path.file_stem().unwrap().to_str().unwrap()
+            );
             let shipped = effective_config(&load(&["imagecache", "--config", file, "config"])).unwrap();
             let defaults = effective_config(&load(&["imagecache", "config"])).unwrap();
-            assert_eq!(toml::to_string(&shipped).unwrap(), toml::to_string(&defaults).unwrap(), "{file}");
+            assert_eq!(
+                toml::to_string(&shipped).unwrap(),
+                toml::to_string(&defaults).unwrap(),
+                "{file}"
+            );
         }
         assert!(files > 0);
     }
@@ -126,7 +141,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_provider_is_named() {
-        let error = open(&load(&["imagecache", "--provider", "azure", "list"])).await.unwrap_err().to_string();
+        let error = open(&load(&["imagecache", "--provider", "azure", "list"]))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("azure") && error.contains("local"), "{error}");
     }
 }

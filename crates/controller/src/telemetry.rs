@@ -21,12 +21,17 @@ pub struct FilterError {
 ///
 /// When the filter cannot be parsed.
 pub fn start(config: &LogConfig) -> Result<(), FilterError> {
-    let filter = EnvFilter::try_new(&config.filter)
-        .map_err(|source| FilterError { filter: config.filter.clone(), source })?;
+    let filter = EnvFilter::try_new(&config.filter).map_err(|source| FilterError {
+        filter: config.filter.clone(),
+        source,
+    })?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests in one process) keeps the first subscriber.
     let _already_started = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(())

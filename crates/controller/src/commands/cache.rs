@@ -19,7 +19,9 @@ pub(super) async fn get(loaded: &Loaded, format: Format, args: &IdArgs) -> Resul
 pub(super) async fn list(loaded: &Loaded, format: Format) -> Result<(), AnyError> {
     let mut states = provider(loaded).await?.list().await?;
     states.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    print(&render(format, &states, |states| output::caches(states, Timestamp::now()))?)?;
+    print(&render(format, &states, |states| {
+        output::caches(states, Timestamp::now())
+    })?)?;
     Ok(())
 }
 
@@ -55,7 +57,14 @@ pub(super) async fn best_match(loaded: &Loaded, format: Format, args: &MatchArgs
     let table = |matches: &Vec<Match>| {
         let rows: Vec<Vec<String>> = matches
             .iter()
-            .map(|m| vec![m.id.clone(), format!("{}/{wanted}", m.full), m.partial.to_string(), m.images.join(",")])
+            .map(|m| {
+                vec![
+                    m.id.clone(),
+                    format!("{}/{wanted}", m.full),
+                    m.partial.to_string(),
+                    m.images.join(","),
+                ]
+            })
             .collect();
         columns(&["ID", "FULL", "PARTIAL", "IMAGES"], &rows)
     };

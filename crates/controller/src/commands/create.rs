@@ -38,7 +38,10 @@ struct StartError(String);
 pub(super) async fn create(loaded: &Loaded, format: Format, args: CreateArgs) -> Result<ExitCode, AnyError> {
     let wait = args.wait;
     let spec = spec(args)?;
-    let owner = spec.display_name.as_deref().map_or_else(|| OWNER.to_owned(), |name| format!("{OWNER}/{name}"));
+    let owner = spec
+        .display_name
+        .as_deref()
+        .map_or_else(|| OWNER.to_owned(), |name| format!("{OWNER}/{name}"));
     let key = CacheKey::new(&owner, &spec);
     let provider = registry::open(loaded).await?.provider;
     if wait {
@@ -121,7 +124,11 @@ async fn build_elsewhere(provider: &dyn CacheProvider, key: &CacheKey) -> Result
         if let Some(state) = provider.get(key).await?
             && !matches!(state.phase, Phase::Stalled(_))
         {
-            note(&format!("building in the background (process {}); `imagecache get {}` shows it", child.id(), state.id));
+            note(&format!(
+                "building in the background (process {}); `imagecache get {}` shows it",
+                child.id(),
+                state.id
+            ));
             return Ok(state);
         }
         if child.try_wait()?.is_some() {
@@ -151,7 +158,10 @@ fn show(format: Format, state: &CacheState) -> Result<(), AnyError> {
 fn exit_code(state: &CacheState) -> ExitCode {
     match (&state.phase, state.phase.failure()) {
         (Phase::Stalled(_), Some(failure)) => {
-            note(&format!("imagecache: {} is not ready: {}; the same command resumes it", state.id, failure.message));
+            note(&format!(
+                "imagecache: {} is not ready: {}; the same command resumes it",
+                state.id, failure.message
+            ));
             ExitCode::FAILURE
         }
         (_, Some(failure)) => {

@@ -66,7 +66,13 @@ struct NoSuchCache {
 async fn find(provider: &dyn CacheProvider, id: &CacheId) -> Result<CacheState, AnyError> {
     let states = provider.list().await?;
     let found = states.into_iter().find(|state| &state.id == id);
-    found.ok_or_else(|| NoSuchCache { id: id.clone(), provider: provider.name() }.into())
+    found.ok_or_else(|| {
+        NoSuchCache {
+            id: id.clone(),
+            provider: provider.name(),
+        }
+        .into()
+    })
 }
 
 async fn provider(loaded: &Loaded) -> Result<Arc<dyn CacheProvider>, AnyError> {

@@ -26,7 +26,10 @@ const API_STATE: &str = "api";
 
 pub(super) async fn controller(loaded: &Loaded) -> Result<(), AnyError> {
     let client = kube::Client::try_default().await.map_err(|error| {
-        format!("no cluster to talk to, set KUBECONFIG or run in a pod: {}", crate::output::chain(&error))
+        format!(
+            "no cluster to talk to, set KUBECONFIG or run in a pod: {}",
+            crate::output::chain(&error)
+        )
     })?;
     let opened = registry::open(loaded).await?;
     let shutdown = shutdown_signal()?;
@@ -40,13 +43,19 @@ pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result
     let opened = registry::open(loaded).await?;
     let options = Options {
         data: Data::Dir(args.data.join(API_STATE)),
-        token: std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()).map(Token::new),
+        token: std::env::var(TOKEN_VARIABLE)
+            .ok()
+            .filter(|token| !token.is_empty())
+            .map(Token::new),
         crds: imagecache_k8s_api::crds(),
     };
     let server = tokio::task::spawn_blocking(|| ApiServer::open(options)).await??;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        format!(
+            "cannot listen on {}: {error}; choose another address with --listen",
+            args.listen
+        )
+    })?;
     let address = listener.local_addr()?;
     let shutdown = shutdown_signal()?;
     let serving = tokio::spawn({
@@ -67,7 +76,10 @@ pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result
 }
 
 fn announce(args: &StandaloneArgs, address: SocketAddr) {
-    note(&format!("serving on http://{address}; use: kubectl --kubeconfig {}", args.data.join(KUBECONFIG).display()));
+    note(&format!(
+        "serving on http://{address}; use: kubectl --kubeconfig {}",
+        args.data.join(KUBECONFIG).display()
+    ));
 }
 
 async fn client(kubeconfig: &str) -> Result<kube::Client, AnyError> {

@@ -30,7 +30,11 @@ pub(super) async fn mount(loaded: &Loaded, args: MountArgs) -> Result<(), AnyErr
     let state = find(local.as_ref(), &args.id).await?;
     let id = ready_snapshot(&state)?;
     let store = local.store().clone();
-    let manifest = args.image.as_ref().map(|image| manifest_of(&state, image)).transpose()?;
+    let manifest = args
+        .image
+        .as_ref()
+        .map(|image| manifest_of(&state, image))
+        .transpose()?;
     tokio::task::spawn_blocking(move || match manifest {
         Some(manifest) => mount::mount_image(&store, &image_stack(&store, &manifest)?, &args.dir),
         None => mount::mount_volume(&store, &read_manifest(&store, &id)?, &args.dir),
@@ -76,10 +80,9 @@ struct DamageRow {
 pub(super) async fn verify(loaded: &Loaded, format: Format, args: VerifyArgs) -> Result<ExitCode, AnyError> {
     let local = local(loaded).await?;
     let store = local.store().clone();
-    let found = tokio::task::spawn_blocking(move || {
-        imagecache_blocks::verify(&store, args.id.as_ref(), &mut |_read| {})
-    })
-    .await??;
+    let found =
+        tokio::task::spawn_blocking(move || imagecache_blocks::verify(&store, args.id.as_ref(), &mut |_read| {}))
+            .await??;
     let report = Report {
         files: found.files,
         bytes: found.bytes,
@@ -94,7 +97,11 @@ pub(super) async fn verify(loaded: &Loaded, format: Format, args: VerifyArgs) ->
             .collect(),
     };
     print(&render(format, &report, verify_table)?)?;
-    Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.damage.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn verify_table(report: &Report) -> String {
@@ -107,13 +114,21 @@ fn verify_table(report: &Report) -> String {
         .iter()
         .map(|damage| vec![damage.path.clone(), damage.reason.clone(), damage.caches.join(",")])
         .collect();
-    format!("{checked}: {} damaged\n{}", rows.len(), columns(&["FILE", "PROBLEM", "CACHES"], &rows))
+    format!(
+        "{checked}: {} damaged\n{}",
+        rows.len(),
+        columns(&["FILE", "PROBLEM", "CACHES"], &rows)
+    )
 }
 
 fn ready_snapshot(state: &CacheState) -> Result<SnapshotId, AnyError> {
     match (&state.phase, &state.snapshot_id) {
         (Phase::Ready, Some(id)) => Ok(id.parse()?),
-        _ => Err(format!("cache `{}` is {}, not Ready: there is no snapshot yet", state.id, state.phase).into()),
+        _ => Err(format!(
+            "cache `{}` is {}, not Ready: there is no snapshot yet",
+            state.id, state.phase
+        )
+        .into()),
     }
 }
 
@@ -129,7 +144,12 @@ fn manifest_of(state: &CacheState, image: &ImageRef) -> Result<Digest, AnyError>
     let found = state.resolved.iter().find(same).map(|found| found.manifest.clone());
     found.ok_or_else(|| {
         let held: Vec<String> = state.images.iter().map(ToString::to_string).collect();
-        format!("cache `{}` does not hold image `{image}`; it holds {}", state.id, held.join(", ")).into()
+        format!(
+            "cache `{}` does not hold image `{image}`; it holds {}",
+            state.id,
+            held.join(", ")
+        )
+        .into()
     })
 }
 
@@ -150,10 +170,16 @@ fn write_whole(
 
     let failed = |operation, error| imagecache_blocks::Error::io(operation, target, error);
     if target.metadata().is_ok_and(|meta| meta.file_type().is_block_device()) {
-        let device = std::fs::File::options().write(true).open(target).map_err(|error| failed("open", error))?;
+        let device = std::fs::File::options()
+            .write(true)
+            .open(target)
+            .map_err(|error| failed("open", error))?;
         return imagecache_blocks::export(store, manifest, &device, target, |_| {});
     }
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    let dir = target
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(std::path::Path::new("."));
     let file = tempfile::Builder::new()
         .prefix(".imagecache-export-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))

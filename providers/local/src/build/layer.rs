@@ -134,7 +134,10 @@ impl LayerJob {
                 self.budget.give_back(taken);
                 return Err(match self.explain(&part, error) {
                     // A tar that makes no sense may just be the wrong bytes: their digest tells.
-                    Err(not_a_layer) => stream.stream.finish().map_or_else(Attempt::of, |_tar_bytes| not_a_layer.into()),
+                    Err(not_a_layer) => stream
+                        .stream
+                        .finish()
+                        .map_or_else(Attempt::of, |_tar_bytes| not_a_layer.into()),
                     Ok(attempt) => attempt,
                 });
             }
@@ -174,7 +177,12 @@ impl LayerJob {
                 needed,
                 ..
             } => self.budget.too_large(needed).into(),
-            other => return Err(Stop::failed(ErrorKind::Unsupported, format!("{what}: {}", chain(&other)))),
+            other => {
+                return Err(Stop::failed(
+                    ErrorKind::Unsupported,
+                    format!("{what}: {}", chain(&other)),
+                ));
+            }
         })
     }
 }
