@@ -3,6 +3,11 @@
 //! Everything here is a pure function. A dialect parses what a user wrote into a [`ParsedRequest`] and renders a [`Report`]
 //! into the status fields that its vendor prints; it decides nothing.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn of a resource names its type, so types repeat"
+)]
+
 pub mod alibaba;
 mod dialect;
 mod parse;

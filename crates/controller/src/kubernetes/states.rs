@@ -215,3 +215,98 @@ pub(super) struct Census {
     /// Whether any cache changes by itself.
     pub(super) moving: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use imagecache_core::{CacheId, ErrorKind, Progress};
+    use jiff::Timestamp;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    fn state(key: &CacheKey, percent: u8) -> CacheState {
+        CacheState {
+            key: key.clone(),
+            id: CacheId::for_key(key),
+            display_name: None,
+            phase: Phase::Creating,
+            progress: Progress::from_percent(percent),
+            images: Vec::new(),
+            resolved: Vec::new(),
+            size_gib: 20,
+            content_bytes: None,
+            snapshot_id: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            events: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
+    fn key(uid: &str, image: &str) -> CacheKey {
+        CacheKey::new(uid, &CacheSpec::new(vec![image.parse().unwrap()]))
+    }
+
+    #[test]
+    fn only_the_owners_of_changed_caches_are_woken() {
+        let states = States::default();
+        let (wake, mut woken) = unbounded_channel();
+        for uid in ["a", "b", "c"] {
+            states.tell(Owner::of_uid(uid), uid.to_uppercase(), &wake);
+        }
+        let [a, b, c] = ["a", "b", "c"].map(|uid| key(uid, "nginx"));
+        let mut expect = |names: &[&str], when: &str| {
+            let mut found: Vec<String> = std::iter::from_fn(|| woken.try_recv().ok()).collect();
+            found.sort();
+            assert_eq!(found, names, "{when}");
+        };
+        states.listed(vec![state(&a, 1), state(&b, 1)], Instant::now());
+        expect(&["A", "B"], "two new ones");
+        states.listed(vec![state(&a, 1), state(&b, 1)], Instant::now());
+        expect(&[], "nothing changed");
+        states.listed(vec![state(&a, 2), state(&b, 1), state(&c, 1)], Instant::now());
+        expect(&["A", "C"], "one moved, one is new");
+        states.listed(vec![state(&a, 2), state(&c, 1)], Instant::now());
+        expect(&["B"], "one vanished");
+        states.forget(&Owner::of_uid("a"));
+        states.listed(Vec::new(), Instant::now());
+        expect(&["C"], "nobody listens to a");
+    }
+
+    #[test]
+    fn what_was_heard_after_a_listing_started_is_newer_than_it() {
+        let states = States::default();
+        let (old, new) = (key("a", "nginx"), key("a", "redis"));
+        let long_ago = Instant::now() - std::time::Duration::from_secs(1);
+        states.listed(vec![state(&old, 1)], long_ago);
+        let started = Instant::now() - std::time::Duration::from_millis(1);
+        states.heard(state(&new, 0));
+        states.removed(&old);
+        states.listed(vec![state(&old, 1)], started);
+        assert_eq!(
+            states.keys(&Owner::of_uid("a")),
+            std::slice::from_ref(&new),
+            "the slow listing changes nothing"
+        );
+        states.listed(Vec::new(), Instant::now() + std::time::Duration::from_millis(1));
+        assert_eq!(states.keys(&Owner::of_uid("a")), [], "the next one does");
+    }
+
+    #[test]
+    fn a_failed_listing_forgets_nothing() {
+        let states = States::default();
+        let failure = Failure {
+            kind: ErrorKind::Unavailable,
+            message: "down".into(),
+        };
+        assert_eq!(states.loaded(), Ok(false));
+        states.listing_failed(failure.clone());
+        assert_eq!(states.loaded(), Err(failure.clone()));
+        let one = key("a", "nginx");
+        states.listed(vec![state(&one, 1)], Instant::now());
+        states.listing_failed(failure);
+        assert_eq!(states.loaded(), Ok(true));
+        assert_eq!(states.get(&one), Some(state(&one, 1)));
+    }
+}

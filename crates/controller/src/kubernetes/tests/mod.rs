@@ -1,5 +1,6 @@
 //! Passes over one object, in scripted conversations with the API server.
 
+mod answers;
 mod lifecycle;
 mod rig;
 mod script;

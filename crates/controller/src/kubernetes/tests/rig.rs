@@ -62,6 +62,11 @@ impl Rig {
         }
     }
 
+    /// What all passes share.
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.context.shared)
+    }
+
     /// The controller stops and starts: nothing but the object and the provider is left.
     pub(super) fn restart(&mut self) {
         self.context = context(&self.script, Arc::clone(&self.context.shared.provider), &self.clock);
