@@ -30,6 +30,8 @@ pub struct Plane {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    /// Address of a controller's probes.
+    health: String,
     kubeconfig: PathBuf,
     /// What the controller itself is given: the same, unless its rights are to be limited.
     controller_kubeconfig: PathBuf,
@@ -76,12 +78,13 @@ impl Plane {
         let environment = environment
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
-            .chain([health]);
+            .chain([("IMAGECACHE_CONTROLLER__HEALTH_LISTEN", health.clone())]);
         let mut plane = Self {
             binary,
             arguments,
             environment: environment.map(|(name, value)| (name.to_owned(), value)).collect(),
             log: context.dir.join("plane.log"),
+            health,
             controller_kubeconfig: kubeconfig.clone(),
             kubeconfig,
             child: None,
@@ -162,6 +165,10 @@ impl Plane {
                     Ok(client) => self.client = Some(client),
                     Err(error) => return Ok(Err(error.to_string())),
                 }
+            }
+            // A controller serves no API; it answers here once it watches, and before that a signal would end it unasked.
+            if self.arguments[0] == "controller" && tokio::net::TcpStream::connect(&self.health).await.is_err() {
+                return Ok(Err(format!("nothing listens on {}", self.health)));
             }
             for (dialect, _) in Dialect::ALL {
                 if let Err(error) = dialect.api(self.client()?).list(&Default::default()).await {

@@ -39,7 +39,7 @@ pub async fn deleted_while_building(context: Context) -> Result<()> {
         plane.delete(ALIBABA, &name).await?;
         let store_path = context.binary().store().to_owned();
         wait::until("the build's files to be gone", BUILD_LIMIT, async || {
-            let left: Vec<_> = ["layers", "tmp", "snapshots", "caches"]
+            let left: Vec<_> = ["layers", "patches", "snapshots", "caches"]
                 .iter()
                 .flat_map(|part| store::files(&store_path.join(part)).unwrap_or_default().into_keys())
                 .collect();
