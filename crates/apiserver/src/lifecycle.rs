@@ -210,7 +210,7 @@ fn default_namespace(object: &mut Value) {
     let labels = map_mut(metadata_mut(object).entry("labels").or_insert_with(|| json!({})));
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
     let map = map_mut(object);
-    if !map.get("spec").is_some_and(|s| s.get("finalizers").is_some()) {
+    if map.get("spec").is_none_or(|s| s.get("finalizers").is_none()) {
         map.insert("spec".to_owned(), json!({"finalizers": ["kubernetes"]}));
     }
     map.entry("status").or_insert_with(|| json!({"phase": "Active"}));

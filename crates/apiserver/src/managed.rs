@@ -215,10 +215,8 @@ pub(crate) fn apply(
         entry.fields = typed::present(schema, &entry.fields, &merged);
     }
     let changed = base != merged;
-    if changed {
-        if let Some(entry) = entries.iter_mut().find(|e| e.is_of(manager, "Apply")) {
-            entry.time = now();
-        }
+    if changed && let Some(entry) = entries.iter_mut().find(|e| e.is_of(manager, "Apply")) {
+        entry.time = now();
     }
     store(&mut merged, &entries);
     Ok(merged)

@@ -169,10 +169,7 @@ fn dialect(schema: &Value, to: Dialect) -> Value {
                 }
             }
             ("allOf", Value::Array(all)) => {
-                out.insert(
-                    "allOf".to_owned(),
-                    all.iter().map(|a| refer(a)).collect::<Vec<_>>().into(),
-                );
+                out.insert("allOf".to_owned(), all.iter().map(refer).collect::<Vec<_>>().into());
             }
             ("anyOf" | "oneOf" | "not" | "nullable", _) if to == Dialect::V2 => {}
             ("type", Value::Array(kinds)) => {

@@ -206,12 +206,12 @@ fn check(schema: &Schema<'_>, path: &str, value: &Value, causes: &mut Vec<Cause>
         causes.push(cause);
         return;
     }
-    if let Some(allowed) = schema.get("enum").and_then(Value::as_array) {
-        if !allowed.contains(value) {
-            let list: Vec<String> = allowed.iter().map(|a| format!("{:?}", plain(a))).collect();
-            let message = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
-            causes.push(Cause::other("FieldValueNotSupported", path, message));
-        }
+    if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
+        && !allowed.contains(value)
+    {
+        let list: Vec<String> = allowed.iter().map(|a| format!("{:?}", plain(a))).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
+        causes.push(Cause::other("FieldValueNotSupported", path, message));
     }
     match value {
         Value::Object(map) => {

@@ -386,12 +386,12 @@ impl Write<'_> {
             let is_empty = value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty);
             !(is_collection && is_empty)
         });
-        if self.target.resource.origin == Origin::Builtin {
-            if let Some(why) = validate::undecodable(&self.schema(), object) {
-                let (kind, version) = (&self.target.resource.kind, &self.target.version().name);
-                let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
-                return Err(ApiError::bad_request(message));
-            }
+        if self.target.resource.origin == Origin::Builtin
+            && let Some(why) = validate::undecodable(&self.schema(), object)
+        {
+            let (kind, version) = (&self.target.resource.kind, &self.target.version().name);
+            let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}");
+            return Err(ApiError::bad_request(message));
         }
         let unknown = self.schema().prune(object);
         let describe = |path: &String| format!("unknown field {path:?}");
