@@ -11,6 +11,7 @@ mod apply;
 mod builtins;
 mod call;
 mod crd;
+mod delete;
 mod discovery;
 mod events;
 mod fieldset;

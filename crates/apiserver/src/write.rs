@@ -1,4 +1,4 @@
-//! Create, update, patch, apply, delete: everything that changes objects.
+//! Create, update, patch, apply: everything that writes objects.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, FieldValidation};
 use crate::events;
-use crate::lifecycle::{self, Deleted};
+use crate::lifecycle;
 use crate::managed::{self, Manager};
 use crate::negotiate::{Body, Form, encoded, warn};
-use crate::object::{at, drop_nulls, is_deleting, map_mut, meta, metadata_mut};
+use crate::object::{drop_nulls, is_deleting, map_mut, meta, metadata_mut};
 use crate::patch::{self, Patch};
 use crate::read;
-use crate::registry::{CRDS, EVENTS, EVENTS_GROUP, NAMESPACES, Origin};
+use crate::registry::{CRDS, EVENTS, EVENTS_GROUP, Origin};
 use crate::routes::{Part, Target};
 use crate::schema::Schema;
 use crate::selector::Selector;
@@ -25,9 +25,9 @@ use crate::validate;
 /// A written object and what to tell the client.
 #[derive(Debug)]
 pub(crate) struct Written {
-    status: StatusCode,
-    object: Arc<Value>,
-    warnings: Vec<String>,
+    pub(crate) status: StatusCode,
+    pub(crate) object: Arc<Value>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What every write needs to know of its request.
@@ -86,7 +86,8 @@ enum Job {
     DeleteCollection(Selector),
 }
 
-enum Done {
+/// What a finished write answers with.
+pub(crate) enum Done {
     Object(Written),
     Value(Value),
 }
@@ -428,66 +429,6 @@ impl Write<'_> {
             meta(object, "name"),
             causes,
         ))
-    }
-
-    fn delete(&self, txn: &mut Txn<'_>, options: &Value) -> Result<Done, ApiError> {
-        let key = self.target.key();
-        let resource = &self.target.resource;
-        let object = txn.get(&key).ok_or_else(|| self.target.not_found())?;
-        for (field, label, changed) in [
-            ("uid", "UID", "deleted and then recreated"),
-            ("resourceVersion", "ResourceVersion", "modified"),
-        ] {
-            let wanted = at(options, &["preconditions", field]).and_then(Value::as_str);
-            let found = meta(&object, field);
-            if let Some(wanted) = wanted.filter(|w| *w != found) {
-                let why = format!(
-                    "the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). \
-                     The object might have been {changed}"
-                );
-                return Err(ApiError::conflict(&resource.group, &resource.plural, &key.name, &why));
-            }
-        }
-        if resource.is(NAMESPACES) && matches!(key.name.as_str(), "default" | "kube-system" | "kube-public") {
-            let why = "this namespace may not be deleted";
-            return Err(ApiError::forbidden(&resource.group, &resource.plural, &key.name, why));
-        }
-        let shows_object = resource.is(NAMESPACES) || (resource.group.is_empty() && resource.plural == "pods");
-        match lifecycle::delete(txn, &key, &object).ok_or_else(|| self.target.not_found())? {
-            Deleted::Marked(object) => Ok(Done::Object(Written {
-                status: StatusCode::OK,
-                object,
-                warnings: vec![],
-            })),
-            Deleted::Gone(object) if shows_object => Ok(Done::Object(Written {
-                status: StatusCode::OK,
-                object,
-                warnings: vec![],
-            })),
-            Deleted::Gone(object) => {
-                let mut details = json!({"name": key.name, "kind": resource.plural, "uid": meta(&object, "uid")});
-                if !resource.group.is_empty() {
-                    details["group"] = resource.group.clone().into();
-                }
-                Ok(Done::Value(json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
-                })))
-            }
-        }
-    }
-
-    fn delete_collection(&self, txn: &mut Txn<'_>, selector: &Selector) -> Done {
-        let (resource, version) = (&self.target.resource, self.target.version());
-        let objects = txn.list(&resource.storage, self.target.namespace.as_deref());
-        let mut items = Vec::new();
-        for (key, object) in objects.into_iter().filter(|(_, o)| selector.matches(o)) {
-            if let Some(Deleted::Gone(last) | Deleted::Marked(last)) = lifecycle::delete(txn, &key, &object) {
-                items.push(read::present(resource, version, &last));
-            }
-        }
-        Done::Value(json!({
-            "kind": resource.list_kind, "apiVersion": self.target.api_version(), "metadata": {}, "items": items,
-        }))
     }
 }
 
