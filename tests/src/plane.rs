@@ -71,10 +71,7 @@ impl Plane {
             }
         };
         // Several control planes share this machine's ports.
-        let health = (
-            "IMAGECACHE_CONTROLLER__HEALTH_LISTEN",
-            format!("127.0.0.1:{}", free_port()?),
-        );
+        let health = format!("127.0.0.1:{}", free_port()?);
         let environment = environment
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
