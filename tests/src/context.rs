@@ -6,6 +6,9 @@ use anyhow::{Context as _, Result};
 
 use crate::binary::Binary;
 
+/// How the names of cluster-wide objects begin.
+pub const NAME_PREFIX: &str = "e2e-";
+
 /// Options common to all scenarios of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -55,7 +58,7 @@ impl Context {
 
     /// A name for a cluster-wide object.
     pub fn name(&self, word: &str) -> String {
-        format!("e2e-{word}-{}", self.unique)
+        format!("{NAME_PREFIX}{word}-{}", self.unique)
     }
 
     /// A new directory below this scenario's own.

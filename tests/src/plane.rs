@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Child;
 
 use crate::binary::{Binary, start};
-use crate::context::Context;
+use crate::context::{Context, NAME_PREFIX};
 use crate::objects::{Dialect, messages};
 use crate::wait;
 
@@ -91,6 +91,7 @@ impl Plane {
         if context.options.kubeconfig.is_some() {
             plane.client = Some(client(&plane.kubeconfig).await?);
             plane.apply_crds().await?;
+            plane.sweep().await?;
         }
         plane.launch().await?;
         Ok(plane)
@@ -230,6 +231,23 @@ impl Plane {
             self.delete(dialect, &name).await?;
         }
         self.stop().await
+    }
+
+    /// Takes away what scenarios that failed left in a cluster: a controller would build it again.
+    async fn sweep(&self) -> Result<()> {
+        for (dialect, _) in Dialect::ALL {
+            let api = dialect.api(self.client()?);
+            for object in api.list(&Default::default()).await?.items {
+                let name = object.metadata.name.unwrap_or_default();
+                if name.starts_with(NAME_PREFIX) {
+                    let none = serde_json::json!({ "metadata": { "finalizers": null } });
+                    api.patch(&name, &PatchParams::default(), &Patch::Merge(&none)).await?;
+                    // Gone already if it was only waiting for its finalizer.
+                    let _ = api.delete(&name, &DeleteParams::default()).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Installs the CRDs that the binary prints, as `kubectl apply` would.
