@@ -148,13 +148,13 @@ pub struct Loaded {
 impl Loaded {
     /// Reads file, environment and flags; `defaults` come below all of them.
     pub fn read(global: &Global, defaults: &Dict) -> Result<Self, ConfigError> {
-        let mut figment = Figment::from(Serialized::globals(defaults));
+        let mut figment = Figment::from(Serialized::defaults(defaults));
         if let Some(file) = &global.config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let figment = figment
             .merge(Env::prefixed(ENV_PREFIX).ignore(&ENV_NOT_CONFIG).split("__"))
-            .merge(Serialized::globals(global.overrides()));
+            .merge(Serialized::defaults(global.overrides()));
         let config = figment.extract()?;
         Ok(Self { figment, config })
     }
@@ -217,8 +217,8 @@ mod tests {
         let path = dir.path().join("test.toml");
         std::fs::write(&path, file).unwrap();
         let args = ["imagecache", "--config", path.to_str().unwrap(), "list"]
-            .iter()
-            .chain(flags);
+            .into_iter()
+            .chain(flags.iter().copied());
         Loaded::read(&Cli::parse_from(args).global, &Dict::new()).map_err(|error| error.to_string())
     }
 

@@ -20,11 +20,7 @@ async fn umoci_and_containerd_agree() {
     let containerd = Containerd::start(dir.path()).await.expect("containerd");
     for tag in ["basic", "whiteouts"] {
         let mounted = containerd
-            .mount(
-                "overlayfs",
-                &registry.image(tag),
-                &dir.path().join(format!("mount-{tag}")),
-            )
+            .mount(&registry.image(tag), &dir.path().join(format!("mount-{tag}")))
             .await
             .expect(tag);
         let bundle = dir.path().join(format!("bundle-{tag}"));

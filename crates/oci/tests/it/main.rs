@@ -9,3 +9,4 @@ mod hosts;
 mod images;
 mod real;
 mod support;
+mod token;

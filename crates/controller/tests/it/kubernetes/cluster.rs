@@ -68,7 +68,10 @@ impl Running {
     pub fn start(client: &Client, provider: &MemoryProvider) -> Self {
         // `RUST_LOG=debug` shows what the controller does in a test that fails.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         let (stop, stopped) = oneshot::channel();
         let settings = Settings {
             poll_interval: Duration::from_millis(50),
