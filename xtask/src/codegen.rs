@@ -30,7 +30,7 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// Fails if a generated file is not what [`write`] would write.
+/// Fails if a generated file is not what [`write()`] would write.
 pub fn check() -> Result<()> {
     let mut stale = 0;
     for (path, text) in generated()? {

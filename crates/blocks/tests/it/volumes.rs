@@ -167,7 +167,7 @@ fn own_bytes_are_all_that_a_snapshot_keeps() {
 }
 
 #[test]
-#[ignore = "needs fsck.erofs (erofs-utils)"]
+#[ignore = "needs fsck.erofs"]
 fn fsck_accepts_the_volume_and_every_layer() {
     let (_directory, store) = store();
     let manifest = two_layers(&store);

@@ -196,7 +196,7 @@ fn sample_tree(root: &Path) {
 }
 
 #[test]
-#[ignore = "needs root, GNU tar, attr and acl"]
+#[ignore = "needs root, tar, setfattr and setfacl"]
 fn the_kernel_shows_what_gnu_tar_packed() {
     let work = tempfile::tempdir().expect("temporary directory");
     let tree = work.path().join("tree");
