@@ -51,6 +51,9 @@ use states::States;
 /// How often all caches are listed when nothing else is said: as often as a status may be written.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long passes may take to finish when the process is asked to end; Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// How the controller works.
 #[derive(Clone)]
 pub struct Settings {
@@ -157,7 +160,9 @@ pub async fn run_with_health(
         shutdown.await;
         info!("stopping, passes that are running finish first");
         stop.cancel();
-        std::future::pending::<()>().await;
+        // A loop that was stopped before its first list never ends by itself (kube waits for the list).
+        tokio::time::sleep(GRACE).await;
+        info!("stopping without waiting any longer");
     };
     tokio::select! {
         _ = reconciling => {}
