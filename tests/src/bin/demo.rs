@@ -125,7 +125,7 @@ async fn demo(binary: &Path, dir: &Path) -> Result<()> {
     );
     report!(
         "   {:<52} {:>9.3}",
-        "cold pull at 64 Mbit/s, the vendors' example",
+        "cold pull, each layer at 64 Mbit/s",
         slow.as_secs_f64()
     );
     match from_cache {
