@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use imagecache_core::{
-    CacheEvent, CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, ErrorKind, EventSeverity,
-    Failure, ImageRef, Phase, Progress, Result, Retention,
+    CacheEvent, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, ErrorKind, EventSeverity, Failure,
+    ImageRef, Phase, Progress, Result, Retention,
 };
 use jiff::Timestamp;
 
@@ -196,23 +196,7 @@ impl CacheProvider for MemoryProvider {
             return Ok(entry.state.clone());
         }
         shared.builds_started += 1;
-        let state = CacheState {
-            key: key.clone(),
-            id: CacheId::for_key(key),
-            display_name: spec.display_name.clone(),
-            phase: Phase::Pending,
-            progress: Progress::ZERO,
-            images: spec.images.clone(),
-            resolved: Vec::new(),
-            size_gib: spec.size_gib,
-            content_bytes: None,
-            snapshot_id: None,
-            created_at: now,
-            updated_at: now,
-            expires_at: spec.retention.expires_at(now, None),
-            events: Vec::new(),
-            layers: Vec::new(),
-        };
+        let state = CacheState::requested(key, spec, now);
         shared.caches.insert(
             key.clone(),
             Entry {

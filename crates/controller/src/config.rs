@@ -129,8 +129,13 @@ impl ControllerConfig {
 
 /// A configuration that cannot be used. Names the file or variable, the key and what was expected.
 #[derive(Debug, thiserror::Error)]
-#[error("configuration: {0}")]
+#[error("configuration: {}", one_line(.0))]
 pub struct ConfigError(Box<figment::Error>);
+
+/// figment puts the file on a line of its own.
+fn one_line(error: &figment::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheId, CacheKey, Digest, ErrorKind, ImageRef};
+use crate::{CacheId, CacheKey, CacheSpec, Digest, ErrorKind, ImageRef};
 
 /// Newest events that a state keeps (Alibaba keeps as many).
 pub const MAX_EVENTS: usize = 50;
@@ -54,6 +54,27 @@ pub struct CacheState {
 }
 
 impl CacheState {
+    /// The state of a cache that was asked for at `at` and of which nothing is known yet, under an id of our own.
+    pub fn requested(key: &CacheKey, spec: &CacheSpec, at: Timestamp) -> Self {
+        Self {
+            key: key.clone(),
+            id: CacheId::for_key(key),
+            display_name: spec.display_name.clone(),
+            phase: Phase::Pending,
+            progress: Progress::ZERO,
+            images: spec.images.clone(),
+            resolved: Vec::new(),
+            size_gib: spec.size_gib,
+            content_bytes: None,
+            snapshot_id: None,
+            created_at: at,
+            updated_at: at,
+            expires_at: spec.retention.expires_at(at, None),
+            events: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
+
     /// Adds an event, merging it with the last one of the same reason and message, and forgets the oldest beyond [`MAX_EVENTS`].
     pub fn push_event(&mut self, event: CacheEvent) {
         match self.events.last_mut() {
@@ -278,25 +299,8 @@ mod tests {
     }
 
     fn state() -> CacheState {
-        let key: CacheKey = "k".parse().unwrap();
-        let at = Timestamp::UNIX_EPOCH;
-        CacheState {
-            id: CacheId::for_key(&key),
-            key,
-            display_name: None,
-            phase: Phase::Pending,
-            progress: Progress::ZERO,
-            images: vec![],
-            resolved: vec![],
-            size_gib: 20,
-            content_bytes: None,
-            snapshot_id: None,
-            created_at: at,
-            updated_at: at,
-            expires_at: None,
-            events: vec![],
-            layers: vec![],
-        }
+        let spec = CacheSpec::new(vec!["nginx".parse().unwrap()]);
+        CacheState::requested(&CacheKey::new("owner", &spec), &spec, Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::CacheSpec;
+use crate::text_form::text_form;
 
 /// Characters of the spec's digest in a key: 48 bits, far more than one object ever has specs.
 const SPEC_DIGEST_CHARS: usize = 12;
@@ -127,27 +127,17 @@ impl FromStr for CacheId {
     }
 }
 
-macro_rules! text_form {
+macro_rules! shown {
     ($type:ty) => {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
             }
         }
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
-            }
-        }
     };
 }
+shown!(CacheKey);
+shown!(CacheId);
 text_form!(CacheKey);
 text_form!(CacheId);
 

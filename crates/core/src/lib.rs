@@ -16,6 +16,7 @@ mod platform;
 mod provider;
 mod retention;
 mod secret;
+mod text_form;
 
 pub use cache_spec::{CacheSpec, DEFAULT_SIZE_GIB, MAX_IMAGES, MAX_SIZE_GIB, MIN_SIZE_GIB};
 pub use cache_state::{

@@ -70,29 +70,17 @@ pub fn plan(desired: &Desired, recorded: Option<&Recorded>, observed: Option<&Ca
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CacheId, ErrorKind, Failure, Progress};
+    use crate::{CacheSpec, ErrorKind, Failure};
 
     fn key(text: &str) -> CacheKey {
         text.parse().unwrap()
     }
 
     fn state(phase: Phase) -> CacheState {
+        let spec = CacheSpec::new(vec!["nginx".parse().unwrap()]);
         CacheState {
-            key: key("new"),
-            id: CacheId::for_key(&key("new")),
-            display_name: None,
             phase,
-            progress: Progress::ZERO,
-            images: vec![],
-            resolved: vec![],
-            size_gib: 20,
-            content_bytes: None,
-            snapshot_id: None,
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-            expires_at: None,
-            events: vec![],
-            layers: vec![],
+            ..CacheState::requested(&key("new"), &spec, Timestamp::UNIX_EPOCH)
         }
     }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use imagecache_blocks::{CacheRecord, DirectoryStore, Durability, LockGuard, RecordChange, SpecRecord};
 use imagecache_core::{
     CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, Failure, Phase,
-    Platform, Progress, Result,
+    Platform, Result,
 };
 use imagecache_oci::{ImageSource, Keyring, Puller, SessionOptions};
 
@@ -311,7 +311,7 @@ impl Inner {
                     record.build = mark;
                     record
                 }
-                None => CacheRecord::new(new_state(key, &id, spec, now), SpecRecord::from(spec), mark),
+                None => CacheRecord::new(CacheState::requested(key, spec, now), SpecRecord::from(spec), mark),
             };
             (
                 RecordChange::Write(Box::new(record.clone()), Durability::Durable),
@@ -357,26 +357,6 @@ impl Drop for LocalProvider {
 
 fn is_building(state: &CacheState) -> bool {
     matches!(state.phase, Phase::Pending | Phase::Creating)
-}
-
-fn new_state(key: &CacheKey, id: &CacheId, spec: &CacheSpec, now: jiff::Timestamp) -> CacheState {
-    CacheState {
-        key: key.clone(),
-        id: id.clone(),
-        display_name: spec.display_name.clone(),
-        phase: Phase::Pending,
-        progress: Progress::ZERO,
-        images: spec.images.clone(),
-        resolved: Vec::new(),
-        size_gib: spec.size_gib,
-        content_bytes: None,
-        snapshot_id: None,
-        created_at: now,
-        updated_at: now,
-        expires_at: spec.retention.expires_at(now, None),
-        events: Vec::new(),
-        layers: Vec::new(),
-    }
 }
 
 #[async_trait]
