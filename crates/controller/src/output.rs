@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use imagecache_core::CacheState;
+use imagecache_core::{CacheState, chain};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -29,21 +29,6 @@ pub fn note(line: &str) {
 pub fn report(error: &(dyn Error + 'static)) -> ExitCode {
     note(&format!("imagecache: {}", chain(error)));
     ExitCode::FAILURE
-}
-
-/// An error and its causes, joined by colons; a cause that the message already says is left out.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Renders a value as JSON or YAML; `table` is called for people.

@@ -205,6 +205,17 @@ pub struct CachedImage {
     pub index: Option<Digest>,
 }
 
+impl CachedImage {
+    /// Whether `image` means this one: by digest when it has one, since that names the content, else by tag.
+    pub fn answers(&self, image: &ImageRef) -> bool {
+        let same = match image.digest() {
+            Some(digest) => &self.manifest == digest || self.index.as_ref() == Some(digest),
+            None => self.reference.tag() == image.tag(),
+        };
+        same && self.reference.name() == image.name()
+    }
+}
+
 /// How serious an event is; the two that Kubernetes and both clouds know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventSeverity {

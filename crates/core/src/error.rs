@@ -184,6 +184,26 @@ impl Error {
     }
 }
 
+/// An error and its causes in one line, joined by colons; a cause that the text already says is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    with_causes(error.to_string(), error)
+}
+
+/// As [`chain`], with `message` in the place of the error's own text.
+pub fn with_causes(message: String, error: &dyn std::error::Error) -> String {
+    let mut text = message;
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

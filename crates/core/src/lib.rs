@@ -25,7 +25,7 @@ pub use cache_state::{
 pub use clock::{Clock, system_clock};
 pub use credential::RegistryCredential;
 pub use digest::{Digest, DigestAlgorithm, DigestError};
-pub use error::{BoxError, Error, ErrorKind, Result};
+pub use error::{BoxError, Error, ErrorKind, Result, chain, with_causes};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use key::{CacheId, CacheKey, IdError};
 pub use matching::{MatchDegree, RankedCache, rank};

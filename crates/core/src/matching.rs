@@ -64,10 +64,7 @@ fn degree(images: &[ImageRef], cache: &CacheState) -> MatchDegree {
 fn holds(cache: &CacheState, image: &ImageRef) -> bool {
     match image.digest() {
         Some(digest) => {
-            let resolved = cache.resolved.iter().any(|cached| {
-                cached.reference.name() == image.name()
-                    && (&cached.manifest == digest || cached.index.as_ref() == Some(digest))
-            });
+            let resolved = cache.resolved.iter().any(|cached| cached.answers(image));
             resolved
                 || cache
                     .images

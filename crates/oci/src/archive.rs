@@ -6,12 +6,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imagecache_core::{Digest, Error, ErrorKind, ImageRef, Platform, Result};
+use imagecache_core::{Digest, ErrorKind, ImageRef, Platform, Result};
 use serde::Deserialize;
 
 use crate::blob_reader::BlobReader;
 use crate::decode::{Compression, SNIFF_BYTES};
-use crate::error::fail;
+use crate::error::{fail, unreadable};
 use crate::hash::Hasher;
 use crate::image::{Blob, ResolvedImage};
 use crate::layout::local_reference;
@@ -53,7 +53,9 @@ enum Entry {
 impl FilePart {
     /// Opens the part for the decoder.
     pub(crate) fn open(&self, what: &str) -> Result<BlobReader> {
-        let file = self.file().map_err(|error| unreadable(&self.path, error, what))?;
+        let file = self
+            .file()
+            .map_err(|error| unreadable("resolve", &self.path, error, what))?;
         Ok(BlobReader::File { file, left: self.size })
     }
 
@@ -75,13 +77,13 @@ impl FilePart {
         let read = self
             .file()
             .and_then(|file| file.take(self.size).read_to_end(&mut bytes));
-        read.map_err(|error| unreadable(&self.path, error, what))?;
+        read.map_err(|error| unreadable("resolve", &self.path, error, what))?;
         Ok(bytes)
     }
 
     /// Digest of the part, and how it is compressed.
     fn examine(&self, like: &Digest, what: &str) -> Result<(Digest, Compression)> {
-        let failed = |error| unreadable(&self.path, error, what);
+        let failed = |error| unreadable("resolve", &self.path, error, what);
         let mut reader = self.file().map_err(failed)?.take(self.size);
         let mut head = Vec::new();
         reader
@@ -223,7 +225,7 @@ fn choose(items: &[Item], wanted: Option<&str>, path: &Path, name: &str) -> Resu
 
 /// Lists the archive without reading its layers.
 fn scan(path: &Path, name: &str) -> Result<HashMap<String, Entry>> {
-    let failed = |error| unreadable(path, error, name);
+    let failed = |error| unreadable("resolve", path, error, name);
     let mut file = File::open(path).map_err(failed)?;
     let mut head = [0; SNIFF_BYTES];
     let compressed = file.read_exact(&mut head).is_ok() && Compression::sniff(&head) != Compression::None;
@@ -298,18 +300,4 @@ fn normal(path: &str) -> String {
         }
     }
     parts.join("/")
-}
-
-fn unreadable(path: &Path, error: std::io::Error, what: &str) -> Error {
-    let kind = if error.kind() == std::io::ErrorKind::NotFound {
-        ErrorKind::NotFound
-    } else {
-        ErrorKind::Unavailable
-    };
-    fail(
-        kind,
-        "resolve",
-        format!("{what} cannot be read from `{}`", path.display()),
-    )
-    .with_source(error)
 }

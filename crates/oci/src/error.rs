@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::path::Path;
 
 use imagecache_core::{Digest, Error, ErrorKind};
 
@@ -81,6 +82,21 @@ pub(crate) fn wrong_digest(operation: &'static str, what: &str, expected: &Diges
         expected: expected.clone(),
         found: found.clone(),
     })
+}
+
+/// A file of a layout or archive that cannot be read: not there, or a disk that may recover.
+pub(crate) fn unreadable(operation: &'static str, path: &Path, error: io::Error, what: &str) -> Error {
+    let kind = if error.kind() == io::ErrorKind::NotFound {
+        ErrorKind::NotFound
+    } else {
+        ErrorKind::Unavailable
+    };
+    fail(
+        kind,
+        operation,
+        format!("{what} cannot be read from `{}`", path.display()),
+    )
+    .with_source(error)
 }
 
 #[cfg(test)]

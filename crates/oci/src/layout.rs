@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imagecache_core::{Digest, ErrorKind, ImageRef, Platform, Result};
 
 use crate::blob_reader::BlobReader;
-use crate::error::fail;
+use crate::error::{fail, unreadable};
 use crate::hash::verify;
 use crate::image::{Blob, ResolvedImage};
 use crate::manifest::{self, Descriptor, Document, IndexEntry};
@@ -88,19 +88,7 @@ pub(crate) fn resolve(path: &Path, tag: Option<&str>, platform: &Platform) -> Re
 /// Opens a layer's blob.
 pub(crate) fn open_blob(path: &Path, digest: &Digest, what: &str) -> Result<BlobReader> {
     let path = blob_path(path, digest);
-    let failed = |error: std::io::Error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound {
-            ErrorKind::NotFound
-        } else {
-            ErrorKind::Unavailable
-        };
-        fail(
-            kind,
-            "layer",
-            format!("{what} cannot be read from `{}`", path.display()),
-        )
-        .with_source(error)
-    };
+    let failed = |error| unreadable("layer", &path, error, what);
     let file = File::open(&path).map_err(failed)?;
     // More than the manifest says is read too, so that the decoder can say that it is wrong.
     let left = file.metadata().map_err(failed)?.len();
@@ -124,19 +112,7 @@ fn blob_path(path: &Path, digest: &Digest) -> std::path::PathBuf {
 }
 
 fn read_capped(path: &Path, cap: usize, what: &str) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound {
-            ErrorKind::NotFound
-        } else {
-            ErrorKind::Unavailable
-        };
-        fail(
-            kind,
-            "resolve",
-            format!("{what} cannot be read from `{}`", path.display()),
-        )
-        .with_source(error)
-    };
+    let failed = |error| unreadable("resolve", path, error, what);
     let mut bytes = Vec::new();
     let limit = cap as u64 + 1;
     File::open(path)

@@ -1,9 +1,6 @@
 //! Why a build ends early, and whether trying again can help.
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
-
-use imagecache_core::{Error, ErrorKind, Failure, Phase};
+use imagecache_core::{Error, ErrorKind, Failure, Phase, chain};
 
 use crate::NAME;
 
@@ -77,21 +74,6 @@ impl From<imagecache_blocks::Error> for Stop {
 /// An error of the store as the caller of the provider sees it.
 pub(crate) fn store_error(operation: &'static str, error: imagecache_blocks::Error) -> Error {
     Error::new(error.kind(), NAME, operation, &error).with_source(error)
-}
-
-/// A message with all its causes.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            // Writing to a string does not fail.
-            let _ = write!(text, ": {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn clip(message: String) -> String {

@@ -67,22 +67,14 @@ impl LocalProvider {
     /// `InvalidSpec` for a bad source or login file, `Unsupported` when the directory is no store of ours, and what the
     /// disk says.
     pub fn open(config: LocalConfig, clock: Clock) -> Result<Arc<Self>> {
-        let sources = config
-            .sources
-            .iter()
-            .map(|text| text.parse())
-            .collect::<Result<Vec<ImageSource>>>()?;
-        if let Some(bad) = sources.iter().find(|source| matches!(source, ImageSource::Registry(_))) {
-            let message = format!("source `{bad}` is neither `oci:<directory>` nor `docker-archive:<file>`");
-            return Err(Error::new(ErrorKind::InvalidSpec, NAME, "open", message));
-        }
+        let sources = parse_sources(&config)?;
         let keyring = if config.docker_config {
             Keyring::from_user_config()?
         } else {
             Keyring::default()
         };
         let puller = Puller::new(config.registry.clone(), keyring);
-        Self::with_puller(config, clock, puller)
+        Self::start(config, clock, puller, sources)
     }
 
     /// Like [`open`](Self::open) with a puller of the caller's: other time limits, other logins.
@@ -91,11 +83,11 @@ impl LocalProvider {
     ///
     /// As [`open`](Self::open).
     pub fn with_puller(config: LocalConfig, clock: Clock, puller: Puller) -> Result<Arc<Self>> {
-        let sources = config
-            .sources
-            .iter()
-            .map(|text| text.parse())
-            .collect::<Result<Vec<ImageSource>>>()?;
+        let sources = parse_sources(&config)?;
+        Self::start(config, clock, puller, sources)
+    }
+
+    fn start(config: LocalConfig, clock: Clock, puller: Puller, sources: Vec<ImageSource>) -> Result<Arc<Self>> {
         let store = DirectoryStore::open(&config.store.path).map_err(|error| store_error("open", error))?;
         // Records that cannot be read stop the collection; `verify` names them.
         if let Err(error) = store.collect_garbage() {
@@ -352,6 +344,22 @@ impl Drop for LocalProvider {
     fn drop(&mut self) {
         // Nobody is left to ask how they end; `ensure` of the next provider resumes them.
         self.inner.builds().values().for_each(|tracker| tracker.cancel());
+    }
+}
+
+/// What is asked before the registry; another registry cannot be.
+fn parse_sources(config: &LocalConfig) -> Result<Vec<ImageSource>> {
+    let sources = config
+        .sources
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<Vec<ImageSource>>>()?;
+    match sources.iter().find(|source| matches!(source, ImageSource::Registry(_))) {
+        Some(bad) => {
+            let message = format!("source `{bad}` is neither `oci:<directory>` nor `docker-archive:<file>`");
+            Err(Error::new(ErrorKind::InvalidSpec, NAME, "open", message))
+        }
+        None => Ok(sources),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn controller(loaded: &Loaded) -> Result<(), AnyError> {
     let client = kube::Client::try_default().await.map_err(|error| {
         format!(
             "no cluster to talk to, set KUBECONFIG or run in a pod: {}",
-            crate::output::chain(&error)
+            imagecache_core::chain(&error)
         )
     })?;
     let opened = registry::open(loaded).await?;

@@ -134,14 +134,8 @@ fn ready_snapshot(state: &CacheState) -> Result<SnapshotId, AnyError> {
 
 /// The manifest under which the cache holds `image`, by tag or by digest.
 fn manifest_of(state: &CacheState, image: &ImageRef) -> Result<Digest, AnyError> {
-    let same = |found: &&imagecache_core::CachedImage| match image.digest() {
-        Some(digest) => {
-            found.reference.name() == image.name()
-                && (&found.manifest == digest || found.index.as_ref() == Some(digest))
-        }
-        None => found.reference.name() == image.name() && found.reference.tag() == image.tag(),
-    };
-    let found = state.resolved.iter().find(same).map(|found| found.manifest.clone());
+    let found = state.resolved.iter().find(|found| found.answers(image));
+    let found = found.map(|found| found.manifest.clone());
     found.ok_or_else(|| {
         let held: Vec<String> = state.images.iter().map(ToString::to_string).collect();
         format!(

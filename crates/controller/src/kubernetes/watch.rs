@@ -1,9 +1,8 @@
 //! Watches every cache with one listing an interval.
 
-use std::error::Error as _;
 use std::time::Duration;
 
-use imagecache_core::{CacheProvider, Error, Failure};
+use imagecache_core::{CacheProvider, Error, Failure, with_causes};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -64,15 +63,7 @@ pub(super) async fn watch(provider: &dyn CacheProvider, shared: &Shared, poll_in
 
 /// What users are told about `error`: its message, its cause if the message leaves that out, and the vendor's request id.
 pub(super) fn failure(error: &Error) -> Failure {
-    let mut message = error.message().to_owned();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message = format!("{message}: {text}");
-        }
-        source = cause.source();
-    }
+    let mut message = with_causes(error.message().to_owned(), error);
     if let Some(id) = error.request_id() {
         message = format!("{message} (request id {id})");
     }

@@ -4,14 +4,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use imagecache_blocks::{Error as BlocksError, LayerRecord, Part, PartRecord, Store as _};
-use imagecache_core::{Digest, ErrorKind, EventSeverity, LayerStage};
+use imagecache_core::{Digest, ErrorKind, EventSeverity, LayerStage, chain};
 use imagecache_erofs::{LayerOptions as ImageOptions, LayerSummary, Limits, write_layer};
 use imagecache_oci::{LayerCounters, LayerOptions, LayerStream, ResolvedImage, error_from_io, is_wrong_digest};
 
 use super::resolve::Wanted;
 use super::sink::{Budget, BudgetedSink, TooLarge};
 use super::{BuildInput, layer_event};
-use crate::failure::{Stop, chain};
+use crate::failure::Stop;
 use crate::tracker::Tracker;
 
 /// Downloads of a layer whose bytes do not have their digest. The second may come from a healthier mirror.

@@ -10,12 +10,12 @@ use std::fs::File;
 use imagecache_blocks::{
     DirectoryStore, Error as BlocksError, ImageRecord, LayerRecord, Part, PartRecord, PatchRecord, Store as _,
 };
-use imagecache_core::ErrorKind;
+use imagecache_core::{ErrorKind, chain};
 use imagecache_erofs::reader::{Image, Inode};
 use imagecache_erofs::{Attributes, FileType, Limits, PatchContent, PatchFile, PatchOptions, write_patch};
 
 use super::layer::uuid_of;
-use crate::failure::{Stop, chain};
+use crate::failure::Stop;
 
 /// Xattr that hides everything below a directory.
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
