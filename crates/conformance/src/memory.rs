@@ -180,6 +180,7 @@ impl CacheProvider for MemoryProvider {
             platform_choice: true,
             registry_transport: true,
             builds_in_process: false,
+            marks_owner: true,
         }
     }
 

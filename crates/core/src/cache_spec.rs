@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Digest, Error, ErrorKind, ImageRef, Platform, RegistryCredential, Retention};
+use crate::{BuildOptions, Digest, Error, ErrorKind, ImageRef, Platform, RegistryCredential, Retention};
 
 /// Most images in one cache (Alibaba, "Overview of image caches").
 pub const MAX_IMAGES: usize = 20;
@@ -35,6 +35,8 @@ pub struct CacheSpec {
     pub plain_http_registries: Vec<String>,
     /// Registries (host and optional port) whose certificate is not checked.
     pub insecure_registries: Vec<String>,
+    /// How a cloud is asked to build it.
+    pub options: BuildOptions,
 }
 
 impl CacheSpec {
@@ -49,6 +51,7 @@ impl CacheSpec {
             credentials: Vec::new(),
             plain_http_registries: Vec::new(),
             insecure_registries: Vec::new(),
+            options: BuildOptions::default(),
         }
     }
 
@@ -99,6 +102,9 @@ impl CacheSpec {
         field("platform", &strings(self.platform.as_slice()));
         field("plain-http", &self.plain_http_registries);
         field("insecure", &self.insecure_registries);
+        for (name, values) in self.options.fields() {
+            field(name, &values);
+        }
         hash.finalize().into()
     }
 
@@ -143,6 +149,7 @@ mod tests {
             ("platform", change(|s| s.platform = Some(Platform::linux("arm64")))),
             ("plain http", change(|s| s.plain_http_registries = vec!["a".into()])),
             ("insecure", change(|s| s.insecure_registries = vec!["a".into()])),
+            ("an option", change(|s| s.options.flash = Some(true))),
         ] {
             assert_ne!(digest, base, "{name} must change the digest");
         }

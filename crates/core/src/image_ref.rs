@@ -92,6 +92,21 @@ impl ImageRef {
         }
     }
 
+    /// The short form that people and pods write: `nginx:1.27` for `docker.io/library/nginx:1.27`.
+    pub fn familiar(&self) -> String {
+        let text = self.to_string();
+        let path = text
+            .strip_prefix(DEFAULT_REGISTRY)
+            .and_then(|rest| rest.strip_prefix('/'));
+        let shorter = path.and_then(|path| path.strip_prefix(OFFICIAL_NAMESPACE));
+        // A path may look like a host once it stands in front: then only the long form means the same.
+        let same = [shorter, path]
+            .into_iter()
+            .flatten()
+            .find(|short| Self::parse(short).as_ref() == Ok(self));
+        same.map_or_else(|| text.clone(), str::to_owned)
+    }
+
     /// The same image pinned to `digest`.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {
@@ -366,6 +381,24 @@ mod tests {
     }
 
     #[test]
+    fn familiar_form_is_what_people_write() {
+        for text in [
+            "nginx:1.27",
+            "team/app:v1",
+            "docker.io/a.com/app:v1",
+            "library/a.com/app:v1",
+            "localhost:5000/app:v1",
+            "registry.example.com/library/app:v1",
+        ] {
+            assert_eq!(ImageRef::parse(text).unwrap().familiar(), text);
+        }
+        assert_eq!(
+            ImageRef::parse("docker.io/library/nginx").unwrap().familiar(),
+            "nginx:latest"
+        );
+    }
+
+    #[test]
     fn says_where_it_is_wrong() {
         for (text, position) in [
             ("", 0),
@@ -410,7 +443,9 @@ mod tests {
         #[test]
         fn never_panics_and_is_idempotent(text in "\\PC{0,80}") {
             if let Ok(parsed) = ImageRef::parse(&text) {
-                proptest::prop_assert_eq!(ImageRef::parse(&parsed.to_string()), Ok(parsed));
+                for form in [parsed.to_string(), parsed.familiar()] {
+                    proptest::prop_assert_eq!(ImageRef::parse(&form), Ok(parsed.clone()), "{}", form);
+                }
             }
         }
 

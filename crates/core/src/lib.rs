@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no Kubernetes. Every other crate depends on this one; this one depends on none of them.
 
+mod build_options;
 mod cache_spec;
 mod cache_state;
 mod clock;
@@ -18,6 +19,7 @@ mod retention;
 mod secret;
 mod text_form;
 
+pub use build_options::{AcrInstance, AddressCharge, AlibabaResources, BuildOptions, PublicAddress, TencentResources};
 pub use cache_spec::{CacheSpec, DEFAULT_SIZE_GIB, MAX_IMAGES, MAX_SIZE_GIB, MIN_SIZE_GIB};
 pub use cache_state::{
     CacheEvent, CacheState, CachedImage, EventSeverity, Failure, LayerProgress, LayerStage, MAX_EVENTS, Phase, Progress,

@@ -92,11 +92,10 @@ impl ImageCacheDialect for ImageCache {
         spec.platform = found.platform;
         spec.plain_http_registries = found.plain_http_registries;
         spec.insecure_registries = found.insecure_registries;
+        spec.options = found.options;
         Ok(ParsedRequest {
             spec,
             pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), SECRET_SEPARATOR)?,
-            security_groups: Vec::new(),
-            cloud_options: found.cloud_options,
         })
     }
 

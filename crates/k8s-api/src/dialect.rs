@@ -1,6 +1,5 @@
 //! What every dialect can do, and the core-side form of what a user asked for.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use imagecache_core::{CacheSpec, ErrorKind};
@@ -58,10 +57,6 @@ pub struct ParsedRequest {
     pub spec: CacheSpec,
     /// Secrets that hold the registry credentials, in the order given.
     pub pull_secrets: Vec<SecretRef>,
-    /// Security groups for the build, where a cloud has them.
-    pub security_groups: Vec<String>,
-    /// Options that only a cloud can honour, with the value as written.
-    pub cloud_options: BTreeMap<CloudOption, String>,
 }
 
 /// A secret by namespace and name.
@@ -77,43 +72,6 @@ impl fmt::Display for SecretRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
-}
-
-/// Options of an `ImageCache` object that mean something to a cloud only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CloudOption {
-    /// Network segments for the build.
-    VSwitchIds,
-    /// Security group for the build.
-    SecurityGroupId,
-    /// Resource group that the cache is booked on.
-    ResourceGroupId,
-    /// Container Registry instances to reach without a password.
-    AcrInstanceIds,
-    /// Role of the account that runs the build.
-    AcrServiceArns,
-    /// Role of the account that owns the registry.
-    AcrUserArns,
-    /// Reuse layers of existing caches while building.
-    LayerReuse,
-    /// Make the cache usable from a temporary local snapshot.
-    Flash,
-    /// An existing public address for the build.
-    EipInstanceId,
-    /// Make a public address for the build.
-    AutoCreateEip,
-    /// Bandwidth of that address in Mbit/s.
-    EipBandwidth,
-    /// How that address is charged.
-    EipInternetChargeType,
-    /// Line type of that address.
-    EipIsp,
-    /// Shared bandwidth package of that address.
-    EipCommonBandwidthPackageId,
-    /// Tencent's JSON description of a public address.
-    EipAttributes,
-    /// Text of the `resolv.conf` to build with.
-    ResolvConf,
 }
 
 /// A spec that cannot be understood: which field, which value, what to do.

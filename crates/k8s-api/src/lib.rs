@@ -15,7 +15,7 @@ mod report;
 mod schema;
 pub mod tencent;
 
-pub use dialect::{CloudOption, ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef};
+pub use dialect::{ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef};
 pub use report::{Memory, Report, ReportPhase};
 pub use schema::{CommonStatus, StatusEvent};
 

@@ -76,6 +76,15 @@ fn secret(index: usize, text: &str, separator: char) -> Result<SecretRef, Invali
         })
 }
 
+/// Words separated by commas.
+pub(crate) fn list(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Hosts with optional ports, separated by commas.
 pub(crate) fn hosts(field: &str, text: &str) -> Result<Vec<String>, InvalidSpec> {
     text.split(',')

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use imagecache_core::{MAX_SIZE_GIB, MIN_SIZE_GIB, Retention};
+use imagecache_core::{MAX_SIZE_GIB, MIN_SIZE_GIB, Retention, TencentResources};
 use kube_core::ResourceExt;
 use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    CloudOption, CommonStatus, ImageCacheDialect, InvalidSpec, ParsedRequest, Report, ReportPhase, parse, schema,
-};
+use crate::{CommonStatus, ImageCacheDialect, InvalidSpec, ParsedRequest, Report, ReportPhase, parse, schema};
 
 /// Between namespace and name of a pull secret.
 const SECRET_SEPARATOR: char = '/';
@@ -26,11 +24,10 @@ const DEFAULT_SIZE: i64 = 20;
 const REGISTRY_HTTP_ENDPOINT: &str = "eks.tke.cloud.tencent.com/registry-http-endpoint";
 /// Registries whose certificate is not checked; as above.
 const REGISTRY_SKIP_VERIFY: &str = "eks.tke.cloud.tencent.com/registry-insecure-skip-verify";
-/// Options that only a cloud can honour.
-const CLOUD_OPTIONS: [(&str, CloudOption); 2] = [
-    ("eks.tke.cloud.tencent.com/eip-attributes", CloudOption::EipAttributes),
-    ("eks.tke.cloud.tencent.com/resolv-conf", CloudOption::ResolvConf),
-];
+/// JSON description of a public address for the build.
+const EIP_ATTRIBUTES: &str = "eks.tke.cloud.tencent.com/eip-attributes";
+/// Text of the `resolv.conf` to build with.
+const RESOLV_CONF: &str = "eks.tke.cloud.tencent.com/resolv-conf";
 
 /// What an `ImageCache` asks for.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Serialize, Deserialize, JsonSchema)]
@@ -103,15 +100,14 @@ impl ImageCacheDialect for ImageCache {
         spec.retention = Retention::from_days(Some(days));
         spec.plain_http_registries = hosts(annotations, REGISTRY_HTTP_ENDPOINT)?;
         spec.insecure_registries = hosts(annotations, REGISTRY_SKIP_VERIFY)?;
-        let cloud_options = CLOUD_OPTIONS
-            .into_iter()
-            .filter_map(|(name, option)| annotations.get(name).map(|value| (option, value.clone())))
-            .collect();
+        spec.options.resolv_conf = annotations.get(RESOLV_CONF).cloned();
+        spec.options.tencent = TencentResources {
+            security_group_ids: self.spec.security_group_ids.clone().unwrap_or_default(),
+            eip_attributes: annotations.get(EIP_ATTRIBUTES).cloned(),
+        };
         Ok(ParsedRequest {
             spec,
             pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), SECRET_SEPARATOR)?,
-            security_groups: self.spec.security_group_ids.clone().unwrap_or_default(),
-            cloud_options,
         })
     }
 

@@ -13,6 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("imagecache-erofs", &["imagecache-core"]),
     ("imagecache-blocks", &["imagecache-core", "imagecache-erofs"]),
     ("imagecache-apiserver", &["imagecache-core", "imagecache-k8s-api"]),
+    ("imagecache-cloud-http", &["imagecache-core"]),
+    ("imagecache-alibaba-eci", &["imagecache-cloud-http", "imagecache-core"]),
     (
         "imagecache-local",
         &[
@@ -25,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "imagecache-controller",
         &[
+            "imagecache-alibaba-eci",
             "imagecache-apiserver",
             "imagecache-blocks",
             "imagecache-core",
@@ -54,6 +57,8 @@ const TEST_ONLY: &[&str] = &["imagecache-conformance", "imagecache-fakes"];
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("imagecache-core", NO_IO, "core does no I/O"),
     ("imagecache-erofs", NO_IO, "erofs does no I/O of its own"),
+    ("imagecache-alibaba-eci", KUBERNETES, "providers do not know Kubernetes"),
+    ("imagecache-cloud-http", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-local", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-blocks", KUBERNETES, "stores do not know Kubernetes"),
     ("imagecache-oci", KUBERNETES, "sources do not know Kubernetes"),

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Phase, RegistryCredential, Retention};
+use imagecache_core::{
+    BuildOptions, CacheKey, CacheProvider, CacheSpec, CacheState, Phase, RegistryCredential, Retention,
+};
 use jiff::Timestamp;
 
 use super::AnyError;
@@ -73,6 +75,7 @@ fn spec(args: CreateArgs) -> Result<CacheSpec, AnyError> {
         credentials,
         plain_http_registries: args.plain_http,
         insecure_registries: args.insecure,
+        options: BuildOptions::default(),
     })
 }
 

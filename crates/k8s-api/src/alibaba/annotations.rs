@@ -1,11 +1,12 @@
 //! Annotations of Alibaba's `ImageCache` object (document "ImageCache annotations", edition 2024-11).
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use imagecache_core::Platform;
+use imagecache_core::{AcrInstance, AddressCharge, AlibabaResources, BuildOptions, Platform, PublicAddress};
 
 use super::{RETENTION_RANGE, SIZE_RANGE};
-use crate::{CloudOption, InvalidSpec, parse};
+use crate::{InvalidSpec, parse};
 
 const CPU_ARCH: &str = "k8s.aliyun.com/imc-cpu-arch";
 const OS_TYPE: &str = "k8s.aliyun.com/imc-os-type";
@@ -13,35 +14,30 @@ const PLAIN_HTTP_REGISTRY: &str = "k8s.aliyun.com/plain-http-registry";
 const INSECURE_REGISTRY: &str = "k8s.aliyun.com/insecure-registry";
 const RETENTION_DAYS: &str = "k8s.aliyun.com/imc-retention-days";
 const SIZE: &str = "k8s.aliyun.com/imc-size";
+const VSWITCH_IDS: &str = "k8s.aliyun.com/vswitch-ids";
+const SECURITY_GROUP_ID: &str = "k8s.aliyun.com/security-group-id";
+const RESOURCE_GROUP_ID: &str = "k8s.aliyun.com/resource-group-id";
+const ACR_INSTANCE_IDS: &str = "k8s.aliyun.com/acr-instance-ids";
+const ACR_SERVICE_ARNS: &str = "k8s.aliyun.com/acr-service-arns";
+const ACR_USER_ARNS: &str = "k8s.aliyun.com/acr-user-arns";
+const ENABLE_REUSE: &str = "k8s.aliyun.com/imc-enable-reuse";
+/// The older name of it that the vendor's Knative page still uses.
+const ENABLE_REUSE_OLD: &str = "k8s.aliyun.com/eci-image-cache";
+const ENABLE_FLASH: &str = "k8s.aliyun.com/imc-enable-flash";
+const EIP_INSTANCE_ID: &str = "k8s.aliyun.com/eip-instance-id";
+const AUTO_CREATE_EIP: &str = "k8s.aliyun.com/auto-create-eip";
+const EIP_BANDWIDTH: &str = "k8s.aliyun.com/eip-bandwidth";
+const EIP_INTERNET_CHARGE_TYPE: &str = "k8s.aliyun.com/eip-internet-charge-type";
+const EIP_ISP: &str = "k8s.aliyun.com/eip-isp";
+const EIP_COMMON_BANDWIDTH_PACKAGE_ID: &str = "k8s.aliyun.com/eip-common-bandwidth-package-id";
 
 /// What the vendor builds for when only the other half of the platform is given.
 const DEFAULT_ARCHITECTURE: &str = "amd64";
 const DEFAULT_OS: &str = "linux";
-
-/// Options that only a cloud can honour. The last row is the older name that the vendor's Knative page still uses.
-const CLOUD_OPTIONS: [(&str, CloudOption); 15] = [
-    ("k8s.aliyun.com/vswitch-ids", CloudOption::VSwitchIds),
-    ("k8s.aliyun.com/security-group-id", CloudOption::SecurityGroupId),
-    ("k8s.aliyun.com/resource-group-id", CloudOption::ResourceGroupId),
-    ("k8s.aliyun.com/acr-instance-ids", CloudOption::AcrInstanceIds),
-    ("k8s.aliyun.com/acr-service-arns", CloudOption::AcrServiceArns),
-    ("k8s.aliyun.com/acr-user-arns", CloudOption::AcrUserArns),
-    ("k8s.aliyun.com/imc-enable-reuse", CloudOption::LayerReuse),
-    ("k8s.aliyun.com/imc-enable-flash", CloudOption::Flash),
-    ("k8s.aliyun.com/eip-instance-id", CloudOption::EipInstanceId),
-    ("k8s.aliyun.com/auto-create-eip", CloudOption::AutoCreateEip),
-    ("k8s.aliyun.com/eip-bandwidth", CloudOption::EipBandwidth),
-    (
-        "k8s.aliyun.com/eip-internet-charge-type",
-        CloudOption::EipInternetChargeType,
-    ),
-    ("k8s.aliyun.com/eip-isp", CloudOption::EipIsp),
-    (
-        "k8s.aliyun.com/eip-common-bandwidth-package-id",
-        CloudOption::EipCommonBandwidthPackageId,
-    ),
-    ("k8s.aliyun.com/eci-image-cache", CloudOption::LayerReuse),
-];
+/// Most vSwitches of one build (API page of CreateImageCache).
+const MAX_VSWITCHES: usize = 10;
+/// Bandwidth of a public address in Mbit/s (API page of AllocateEipAddress).
+const BANDWIDTH_RANGE: RangeInclusive<u32> = 1..=1000;
 
 /// What the annotations say.
 #[derive(Debug, Default)]
@@ -51,60 +47,168 @@ pub(super) struct Found {
     pub(super) platform: Option<Platform>,
     pub(super) plain_http_registries: Vec<String>,
     pub(super) insecure_registries: Vec<String>,
-    pub(super) cloud_options: BTreeMap<CloudOption, String>,
+    pub(super) options: BuildOptions,
 }
+
+/// The annotations of one object.
+struct Annotations<'a>(&'a BTreeMap<String, String>);
 
 /// Reads the annotations that are known; others belong to somebody else.
 pub(super) fn parse(annotations: &BTreeMap<String, String>) -> Result<Found, InvalidSpec> {
-    let hosts = |name: &str| {
-        annotations
-            .get(name)
-            .map_or(Ok(Vec::new()), |text| parse::hosts(&field(name), text))
-    };
-    let number = |name: &str, range| {
-        annotations
-            .get(name)
-            .map(|text| parse::number(&field(name), text, range))
-            .transpose()
-    };
-    let mut cloud_options = BTreeMap::new();
-    for (name, option) in CLOUD_OPTIONS {
-        if let Some(value) = annotations.get(name) {
-            cloud_options.entry(option).or_insert_with(|| value.clone());
-        }
-    }
+    let annotations = Annotations(annotations);
     Ok(Found {
-        size_gib: number(SIZE, &SIZE_RANGE)?,
-        retention_days: number(RETENTION_DAYS, &RETENTION_RANGE)?,
-        platform: platform(annotations)?,
-        plain_http_registries: hosts(PLAIN_HTTP_REGISTRY)?,
-        insecure_registries: hosts(INSECURE_REGISTRY)?,
-        cloud_options,
+        size_gib: annotations.number(SIZE, &SIZE_RANGE)?,
+        retention_days: annotations.number(RETENTION_DAYS, &RETENTION_RANGE)?,
+        platform: annotations.platform()?,
+        plain_http_registries: annotations.hosts(PLAIN_HTTP_REGISTRY)?,
+        insecure_registries: annotations.hosts(INSECURE_REGISTRY)?,
+        options: annotations.options()?,
     })
 }
 
-fn platform(annotations: &BTreeMap<String, String>) -> Result<Option<Platform>, InvalidSpec> {
-    let one_of = |name: &str, allowed: [&'static str; 2]| {
-        let Some(text) = annotations.get(name) else {
-            return Ok(None);
-        };
-        let found = allowed.into_iter().find(|word| word.eq_ignore_ascii_case(text.trim()));
-        found.map(Some).ok_or_else(|| {
-            let [first, second] = allowed;
-            InvalidSpec::new(field(name), format!("`{text}` is not known, write {first} or {second}"))
-        })
-    };
-    let architecture = one_of(CPU_ARCH, [DEFAULT_ARCHITECTURE, "arm64"])?;
-    let os = one_of(OS_TYPE, [DEFAULT_OS, "windows"])?;
-    if architecture.is_none() && os.is_none_or(|os| os == DEFAULT_OS) {
-        return Ok(None);
+impl Annotations<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
-    let platform = Platform {
-        os: os.unwrap_or(DEFAULT_OS).to_owned(),
-        architecture: architecture.unwrap_or(DEFAULT_ARCHITECTURE).to_owned(),
-        variant: None,
-    };
-    Ok(Some(platform.normalized()))
+
+    fn owned(&self, name: &str) -> Option<String> {
+        self.text(name).map(str::to_owned)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.text(name).map(parse::list).unwrap_or_default()
+    }
+
+    fn hosts(&self, name: &str) -> Result<Vec<String>, InvalidSpec> {
+        self.text(name)
+            .map_or(Ok(Vec::new()), |text| parse::hosts(&field(name), text))
+    }
+
+    fn number(&self, name: &str, range: &RangeInclusive<u32>) -> Result<Option<u32>, InvalidSpec> {
+        self.text(name)
+            .map(|text| parse::number(&field(name), text, range))
+            .transpose()
+    }
+
+    /// One of some words, whatever their case.
+    fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<T>, InvalidSpec> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        found.map(|(_, value)| Some(*value)).ok_or_else(|| {
+            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            InvalidSpec::new(
+                field(name),
+                format!("`{text}` is not known, write {}", known.join(" or ")),
+            )
+        })
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, InvalidSpec> {
+        self.word(name, &[("true", true), ("false", false)])
+    }
+
+    fn platform(&self) -> Result<Option<Platform>, InvalidSpec> {
+        let architecture = self.word(
+            CPU_ARCH,
+            &[(DEFAULT_ARCHITECTURE, DEFAULT_ARCHITECTURE), ("arm64", "arm64")],
+        )?;
+        let os = self.word(OS_TYPE, &[(DEFAULT_OS, DEFAULT_OS), ("windows", "windows")])?;
+        if architecture.is_none() && os.is_none_or(|os| os == DEFAULT_OS) {
+            return Ok(None);
+        }
+        let platform = Platform {
+            os: os.unwrap_or(DEFAULT_OS).to_owned(),
+            architecture: architecture.unwrap_or(DEFAULT_ARCHITECTURE).to_owned(),
+            variant: None,
+        };
+        Ok(Some(platform.normalized()))
+    }
+
+    fn options(&self) -> Result<BuildOptions, InvalidSpec> {
+        let reuse = self.flag(ENABLE_REUSE)?;
+        Ok(BuildOptions {
+            layer_reuse: reuse.or(self.flag(ENABLE_REUSE_OLD)?),
+            flash: self.flag(ENABLE_FLASH)?,
+            public_address: self.public_address()?,
+            alibaba: AlibabaResources {
+                vswitch_ids: self.vswitches()?,
+                security_group_id: self.owned(SECURITY_GROUP_ID),
+                resource_group_id: self.owned(RESOURCE_GROUP_ID),
+                eip_instance_id: self.owned(EIP_INSTANCE_ID),
+                bandwidth_package_id: self.owned(EIP_COMMON_BANDWIDTH_PACKAGE_ID),
+                acr_instances: self.acr_instances()?,
+            },
+            ..BuildOptions::default()
+        })
+    }
+
+    fn vswitches(&self) -> Result<Vec<String>, InvalidSpec> {
+        let ids = self.list(VSWITCH_IDS);
+        if ids.len() > MAX_VSWITCHES {
+            let message = format!("it names {} vSwitches, at most {MAX_VSWITCHES} are allowed", ids.len());
+            return Err(InvalidSpec::new(field(VSWITCH_IDS), message));
+        }
+        Ok(ids)
+    }
+
+    fn public_address(&self) -> Result<Option<PublicAddress>, InvalidSpec> {
+        // Read before the switch: a wrong value is told also where it would not be used.
+        let address = PublicAddress {
+            bandwidth_mbps: self.number(EIP_BANDWIDTH, &BANDWIDTH_RANGE)?,
+            charge: self.word(
+                EIP_INTERNET_CHARGE_TYPE,
+                &[
+                    ("PayByBandwidth", AddressCharge::Bandwidth),
+                    ("PayByTraffic", AddressCharge::Traffic),
+                ],
+            )?,
+            isp: self.owned(EIP_ISP),
+        };
+        if !self.flag(AUTO_CREATE_EIP)?.unwrap_or(false) {
+            return Ok(None);
+        }
+        if self.text(EIP_INSTANCE_ID).is_some() {
+            let message = format!("an address is to be made and {EIP_INSTANCE_ID} names one, remove either");
+            return Err(InvalidSpec::new(field(AUTO_CREATE_EIP), message));
+        }
+        Ok(Some(address))
+    }
+
+    /// Registry instances; roles are given once for all of them or one each.
+    fn acr_instances(&self) -> Result<Vec<AcrInstance>, InvalidSpec> {
+        let ids = self.list(ACR_INSTANCE_IDS);
+        let service_arns = self.arns(ACR_SERVICE_ARNS, ids.len())?;
+        let user_arns = self.arns(ACR_USER_ARNS, ids.len())?;
+        let instance = |(index, text): (usize, &String)| {
+            let (region, id) = match text.split_once(':') {
+                Some((region, id)) => (Some(region.to_owned()), id.to_owned()),
+                None => (None, text.clone()),
+            };
+            AcrInstance {
+                id,
+                region,
+                service_arn: arn_of(&service_arns, index),
+                user_arn: arn_of(&user_arns, index),
+            }
+        };
+        Ok(ids.iter().enumerate().map(instance).collect())
+    }
+
+    fn arns(&self, name: &str, instances: usize) -> Result<Vec<String>, InvalidSpec> {
+        let arns = self.list(name);
+        if arns.len() > 1 && arns.len() != instances || instances == 0 && !arns.is_empty() {
+            let message = format!(
+                "it names {} roles for {instances} instances of {ACR_INSTANCE_IDS}, give one for all or one each",
+                arns.len()
+            );
+            return Err(InvalidSpec::new(field(name), message));
+        }
+        Ok(arns)
+    }
+}
+
+fn arn_of(arns: &[String], index: usize) -> Option<String> {
+    arns.get(index).or(arns.first()).cloned()
 }
 
 fn field(annotation: &str) -> String {

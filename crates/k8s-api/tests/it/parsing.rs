@@ -1,7 +1,7 @@
 //! What users write becomes what core understands, or an error that names the field.
 
-use imagecache_core::{ImageRef, Platform, Retention};
-use imagecache_k8s_api::{CloudOption, ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef, alibaba, tencent};
+use imagecache_core::{AlibabaResources, BuildOptions, ImageRef, Platform, Retention};
+use imagecache_k8s_api::{ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef, alibaba, tencent};
 use serde_json::{Value, json};
 
 const ALIBABA_SAMPLE: &str = r#"
@@ -68,9 +68,15 @@ fn alibabas_sample() {
         request.pull_secrets,
         [secret("default", "acr-login"), secret("kube-system", "other.login")]
     );
-    assert_eq!(request.cloud_options[&CloudOption::VSwitchIds], "vsw-a,vsw-b");
-    assert_eq!(request.cloud_options[&CloudOption::LayerReuse], "true");
-    assert_eq!(request.cloud_options.len(), 2);
+    let options = BuildOptions {
+        layer_reuse: Some(true),
+        alibaba: AlibabaResources {
+            vswitch_ids: vec!["vsw-a".into(), "vsw-b".into()],
+            ..AlibabaResources::default()
+        },
+        ..BuildOptions::default()
+    };
+    assert_eq!(spec.options, options);
 }
 
 #[test]
@@ -84,10 +90,11 @@ fn tencents_sample() {
         request.pull_secrets,
         [secret("imc-operator-system", "qcloudregistrykey")]
     );
-    assert_eq!(request.security_groups, ["sg-1"]);
+    let tencent = &request.spec.options.tencent;
+    assert_eq!(tencent.security_group_ids, ["sg-1"]);
     assert_eq!(
-        request.cloud_options[&CloudOption::EipAttributes],
-        r#"{"InternetMaxBandwidthOut":2}"#
+        tencent.eip_attributes.as_deref(),
+        Some(r#"{"InternetMaxBandwidthOut":2}"#)
     );
 }
 

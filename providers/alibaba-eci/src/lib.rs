@@ -1,0 +1,1 @@
+//! Image caches of Alibaba Cloud Elastic Container Instance (ECI): the provider `alibaba-eci`.
