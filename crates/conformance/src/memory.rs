@@ -26,7 +26,7 @@ pub struct MemoryProvider {
 struct Shared {
     caches: BTreeMap<CacheKey, Entry>,
     faults: Vec<Fault>,
-    builds_started: usize,
+    specs: Vec<CacheSpec>,
     lists: usize,
     now: Timestamp,
 }
@@ -41,7 +41,7 @@ impl Default for MemoryProvider {
         let shared = Shared {
             caches: BTreeMap::new(),
             faults: Vec::new(),
-            builds_started: 0,
+            specs: Vec::new(),
             lists: 0,
             // Any fixed day will do; tests move it.
             now: Timestamp::from_second(1_767_225_600).expect("a timestamp"),
@@ -95,7 +95,12 @@ impl MemoryProvider {
 
     /// Builds started so far.
     pub fn builds_started(&self) -> usize {
-        self.lock().builds_started
+        self.lock().specs.len()
+    }
+
+    /// The specs of all builds that were started, in order.
+    pub fn specs(&self) -> Vec<CacheSpec> {
+        self.lock().specs.clone()
     }
 
     /// How often `list` was called.
@@ -180,6 +185,7 @@ impl CacheProvider for MemoryProvider {
             platform_choice: true,
             registry_transport: true,
             builds_in_process: false,
+            build_options: true,
             marks_owner: true,
         }
     }
@@ -196,7 +202,7 @@ impl CacheProvider for MemoryProvider {
             }
             return Ok(entry.state.clone());
         }
-        shared.builds_started += 1;
+        shared.specs.push(spec.clone());
         let state = CacheState::requested(key, spec, now);
         shared.caches.insert(
             key.clone(),

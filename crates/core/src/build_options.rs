@@ -79,6 +79,27 @@ pub struct TencentResources {
     pub eip_attributes: Option<String>,
 }
 
+impl AlibabaResources {
+    /// Takes from `defaults` what is not named here.
+    pub fn fill(&mut self, defaults: &Self) {
+        let one = |value: &mut Option<String>, default: &Option<String>| {
+            if value.is_none() {
+                value.clone_from(default);
+            }
+        };
+        if self.vswitch_ids.is_empty() {
+            self.vswitch_ids.clone_from(&defaults.vswitch_ids);
+        }
+        if self.acr_instances.is_empty() {
+            self.acr_instances.clone_from(&defaults.acr_instances);
+        }
+        one(&mut self.security_group_id, &defaults.security_group_id);
+        one(&mut self.resource_group_id, &defaults.resource_group_id);
+        one(&mut self.eip_instance_id, &defaults.eip_instance_id);
+        one(&mut self.bandwidth_package_id, &defaults.bandwidth_package_id);
+    }
+}
+
 impl BuildOptions {
     /// Every option that is set, as name and values, in a fixed order: what a spec's digest covers. Names and order stay as
     /// they are, since every change would build all caches anew.

@@ -58,6 +58,8 @@ pub struct Capabilities {
     pub registry_transport: bool,
     /// The build stops when this process does, so a command that only starts it would achieve nothing.
     pub builds_in_process: bool,
+    /// It reads [`CacheSpec::options`]; for any other provider nobody needs to gather them.
+    pub build_options: bool,
     /// What `list` tells was made by this installation and by nobody else, so a cache that belongs to no object is an orphan
     /// and may be removed.
     pub marks_owner: bool,

@@ -1,6 +1,9 @@
 //! Alibaba Cloud's dialect: `eci.alibabacloud.com/v1`.
 
 mod annotations;
+mod profile;
+
+pub use profile::profile_defaults;
 
 use std::ops::RangeInclusive;
 

@@ -378,6 +378,7 @@ impl CacheProvider for LocalProvider {
             platform_choice: true,
             registry_transport: true,
             builds_in_process: true,
+            build_options: false,
             marks_owner: false,
         }
     }

@@ -1,6 +1,8 @@
 //! What users write becomes what core understands, or an error that names the field.
 
-use imagecache_core::{AlibabaResources, BuildOptions, ImageRef, Platform, Retention};
+use imagecache_core::{
+    AcrInstance, AddressCharge, AlibabaResources, BuildOptions, ImageRef, Platform, PublicAddress, Retention,
+};
 use imagecache_k8s_api::{ImageCacheDialect, InvalidSpec, ParsedRequest, SecretRef, alibaba, tencent};
 use serde_json::{Value, json};
 
@@ -80,6 +82,73 @@ fn alibabas_sample() {
 }
 
 #[test]
+fn alibabas_build_options() {
+    let annotated = |pairs: &[(&str, &str)]| {
+        let annotations: serde_json::Map<_, _> = pairs
+            .iter()
+            .map(|(name, value)| (format!("k8s.aliyun.com/{name}"), (*value).into()))
+            .collect();
+        let request = from_alibaba(&json!({ "images": ["nginx"] }), &Value::Object(annotations));
+        request.unwrap().spec.options
+    };
+    let instance = |id: &str, region: Option<&str>, service: Option<&str>, user: Option<&str>| AcrInstance {
+        id: id.to_owned(),
+        region: region.map(str::to_owned),
+        service_arn: service.map(str::to_owned),
+        user_arn: user.map(str::to_owned),
+    };
+    let options = annotated(&[
+        ("acr-instance-ids", "cri-a, cn-beijing:cri-b"),
+        ("acr-service-arns", "arn-s"),
+        ("acr-user-arns", "arn-1,arn-2"),
+    ]);
+    assert_eq!(
+        options.alibaba.acr_instances,
+        [
+            instance("cri-a", None, Some("arn-s"), Some("arn-1")),
+            instance("cri-b", Some("cn-beijing"), Some("arn-s"), Some("arn-2")),
+        ]
+    );
+    let address = [
+        ("auto-create-eip", "true"),
+        ("eip-bandwidth", "10"),
+        ("eip-internet-charge-type", "PayByTraffic"),
+        ("eip-isp", "BGP_PRO"),
+        ("eip-common-bandwidth-package-id", "cbwp-a"),
+    ];
+    let options = annotated(&address);
+    let wanted = PublicAddress {
+        bandwidth_mbps: Some(10),
+        charge: Some(AddressCharge::Traffic),
+        isp: Some("BGP_PRO".to_owned()),
+    };
+    assert_eq!(options.public_address, Some(wanted));
+    assert_eq!(options.alibaba.bandwidth_package_id.as_deref(), Some("cbwp-a"));
+    assert_eq!(
+        annotated(&address[1..]).public_address,
+        None,
+        "only with auto-create-eip"
+    );
+    for (name, pairs, expected) in [
+        ("flash off", &[("imc-enable-flash", "false")][..], (None, Some(false))),
+        (
+            "the old name of reuse",
+            &[("eci-image-cache", "true")],
+            (Some(true), None),
+        ),
+        (
+            "the new name wins",
+            &[("eci-image-cache", "true"), ("imc-enable-reuse", "False")],
+            (Some(false), None),
+        ),
+        ("blank is not given", &[("imc-enable-flash", " ")], (None, None)),
+    ] {
+        let options = annotated(pairs);
+        assert_eq!((options.layer_reuse, options.flash), expected, "{name}");
+    }
+}
+
+#[test]
 fn tencents_sample() {
     let object: tencent::ImageCache = serde_yaml_ng::from_str(TENCENT_SAMPLE).unwrap();
     let request = object.request().unwrap();
@@ -150,10 +219,34 @@ fn mistakes_name_field_value_and_remedy() {
     let alibaba = |spec: Value| from_alibaba(&spec, &json!({}));
     for (name, result, field, parts) in [
         (
+            "a flag's value",
+            annotated("imc-enable-flash", "yes"),
+            "metadata.annotations[k8s.aliyun.com/imc-enable-flash]",
+            &["`yes`", "true or false"][..],
+        ),
+        (
+            "a bandwidth",
+            annotated("eip-bandwidth", "0"),
+            "metadata.annotations[k8s.aliyun.com/eip-bandwidth]",
+            &["`0`", "1 to 1000"],
+        ),
+        (
+            "roles without an instance",
+            annotated("acr-user-arns", "arn"),
+            "metadata.annotations[k8s.aliyun.com/acr-user-arns]",
+            &["1 roles for 0 instances"],
+        ),
+        (
+            "vSwitches",
+            annotated("vswitch-ids", &["vsw-a"; 11].join(",")),
+            "metadata.annotations[k8s.aliyun.com/vswitch-ids]",
+            &["11 vSwitches", "10"],
+        ),
+        (
             "no images",
             alibaba(json!({ "images": [] })),
             "spec.images",
-            &["no images"][..],
+            &["no images"],
         ),
         (
             "too many",
