@@ -82,8 +82,16 @@ pub enum CredentialChoice {
 impl CredentialConfig {
     /// Whether any variable or file for the key is named.
     pub(super) fn has_references(&self) -> bool {
-        let names = [&self.access_key_id_env, &self.access_key_secret_env, &self.security_token_env];
-        let files = [&self.access_key_id_file, &self.access_key_secret_file, &self.security_token_file];
+        let names = [
+            &self.access_key_id_env,
+            &self.access_key_secret_env,
+            &self.security_token_env,
+        ];
+        let files = [
+            &self.access_key_id_file,
+            &self.access_key_secret_file,
+            &self.security_token_file,
+        ];
         names.iter().any(|name| name.is_some()) || files.iter().any(|file| file.is_some())
     }
 }
@@ -226,8 +234,14 @@ mod tests {
     fn names_and_paths_are_taken_as_they_are() {
         let json = r#"{"source": "reference", "access_key_id_env": "MY_ID_2", "access_key_secret_file": "/run/secret", "external_id": 42}"#;
         let config: CredentialConfig = serde_json::from_str(json).unwrap();
-        assert_eq!(config.access_key_id_env.as_ref().map(VariableName::as_str), Some("MY_ID_2"));
-        assert_eq!(config.access_key_secret_file.as_ref().map(SecretFile::as_path), Some(Path::new("/run/secret")));
+        assert_eq!(
+            config.access_key_id_env.as_ref().map(VariableName::as_str),
+            Some("MY_ID_2")
+        );
+        assert_eq!(
+            config.access_key_secret_file.as_ref().map(SecretFile::as_path),
+            Some(Path::new("/run/secret"))
+        );
         assert_eq!(config.external_id.as_deref(), Some("42"));
         assert!(config.has_references());
         assert!(!CredentialConfig::default().has_references());
