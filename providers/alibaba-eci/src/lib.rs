@@ -23,7 +23,9 @@ mod state;
 mod wire;
 
 pub use config::{AcrConfig, AlibabaConfig, DefaultsConfig, EndpointsConfig};
-pub use credential::{CredentialChoice, CredentialConfig, CredentialConfigError, Environment, SecretFile, VariableName};
+pub use credential::{
+    CredentialChoice, CredentialConfig, CredentialConfigError, Environment, SecretFile, VariableName,
+};
 pub use endpoint::Network;
 pub use provider::AlibabaProvider;
 

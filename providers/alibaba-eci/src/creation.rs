@@ -1,0 +1,269 @@
+//! From a spec and the configured defaults to what the service is asked for. Pure.
+
+use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, Platform, RegistryCredential, Result};
+use sha2::{Digest as _, Sha256};
+
+use crate::NAME;
+use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES};
+use crate::mark::Mark;
+use crate::wire::{AcrRegistry, CreateImageCache, DeleteImageCache, Settings, UpdateImageCache};
+
+/// Registry logins in one request (API metadata).
+const MAX_CREDENTIALS: usize = 10;
+
+/// Which of the calls to create one cache this is: each has a token of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// How often the build was begun, this time included; a tag of the cache.
+    pub(crate) attempt: u32,
+    /// Raised when the token of the round before leads to a cache that is gone.
+    pub(crate) generation: u32,
+}
+
+/// Refuses a spec that the service can never fulfil.
+///
+/// # Errors
+///
+/// `InvalidSpec` and `Unsupported`, as the contract of the provider says.
+pub(crate) fn check(spec: &CacheSpec) -> Result<()> {
+    let fail = |kind, message: String| Err(Error::new(kind, NAME, "ensure", message));
+    spec.validate(NAME)?;
+    if let Some(platform) = &spec.platform
+        && platform.normalized() != Platform::linux("amd64")
+    {
+        let message =
+            format!("platform {platform} cannot be asked for: the API has no parameter for it and builds linux/amd64");
+        return fail(ErrorKind::Unsupported, message);
+    }
+    let vswitches = spec.options.alibaba.vswitch_ids.len();
+    if vswitches > MAX_VSWITCHES {
+        return fail(
+            ErrorKind::InvalidSpec,
+            format!("the spec names {vswitches} vSwitches, at most {MAX_VSWITCHES} are allowed"),
+        );
+    }
+    credentials(spec).map(drop)
+}
+
+/// The request that builds the cache.
+pub(crate) fn create(
+    key: &CacheKey,
+    spec: &CacheSpec,
+    round: Round,
+    defaults: &DefaultsConfig,
+    mark: &Mark,
+    region: &str,
+) -> Result<CreateImageCache> {
+    let own_vswitches = !spec.options.alibaba.vswitch_ids.is_empty();
+    let mut settings = settings(key, spec, round.attempt, defaults, mark)?;
+    settings.client_token = Some(client_token(key, round, region));
+    Ok(CreateImageCache {
+        name: key.to_string(),
+        settings,
+        // The configured zone is that of the configured vSwitches.
+        zone_id: defaults.zone_id.clone().filter(|_| !own_vswitches),
+        plain_http_registries: spec.plain_http_registries.clone(),
+        insecure_registries: spec.insecure_registries.clone(),
+    })
+}
+
+/// The request that builds the content of the cache `id` anew. Without a token: a later one must not be taken for this one.
+pub(crate) fn update(
+    id: &str,
+    key: &CacheKey,
+    spec: &CacheSpec,
+    attempt: u32,
+    defaults: &DefaultsConfig,
+    mark: &Mark,
+) -> Result<UpdateImageCache> {
+    Ok(UpdateImageCache {
+        id: id.to_owned(),
+        name: None,
+        settings: settings(key, spec, attempt, defaults, mark)?,
+    })
+}
+
+/// The request that removes the cache `id`.
+pub(crate) fn delete(id: &str) -> DeleteImageCache {
+    DeleteImageCache {
+        id: id.to_owned(),
+        client_token: Some(token(&["delete", id])),
+    }
+}
+
+fn settings(
+    key: &CacheKey,
+    spec: &CacheSpec,
+    attempt: u32,
+    defaults: &DefaultsConfig,
+    mark: &Mark,
+) -> Result<Settings> {
+    let own = &spec.options.alibaba;
+    let first = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
+    let vswitch_ids = match own.vswitch_ids.is_empty() {
+        true => &defaults.vswitch_ids,
+        false => &own.vswitch_ids,
+    };
+    let acr_registries = match own.acr_instances.is_empty() {
+        true => defaults.acr_instances.iter().map(AcrRegistry::from).collect(),
+        false => own.acr_instances.iter().map(AcrRegistry::from).collect(),
+    };
+    Ok(Settings {
+        images: spec.images.iter().map(imagecache_core::ImageRef::familiar).collect(),
+        security_group_id: first(&own.security_group_id, &defaults.security_group_id),
+        vswitch_ids: vswitch_ids.clone(),
+        eip_instance_id: first(&own.eip_instance_id, &defaults.eip_instance_id),
+        resource_group_id: first(&own.resource_group_id, &defaults.resource_group_id),
+        client_token: None,
+        size_gib: Some(spec.size_gib),
+        retention_days: spec.retention.days(),
+        layer_reuse: spec.options.layer_reuse.or(defaults.layer_reuse),
+        credentials: credentials(spec)?,
+        tags: mark.tags(key, spec, attempt, &defaults.tags),
+        flash: spec.options.flash.or(defaults.flash),
+        flash_copies: defaults.flash_copies,
+        standard_copies: defaults.standard_copies,
+        elimination_strategy: Some(defaults.elimination_strategy.clone()).filter(|strategy| !strategy.is_empty()),
+        acr_registries,
+    })
+}
+
+/// The logins to send: all of them when they fit, else those for registries that the images are in.
+fn credentials(spec: &CacheSpec) -> Result<Vec<RegistryCredential>> {
+    if spec.credentials.len() <= MAX_CREDENTIALS {
+        return Ok(spec.credentials.clone());
+    }
+    let host = |server: &str| server.split('/').next().unwrap_or_default().to_owned();
+    let needed = |credential: &&RegistryCredential| {
+        let server = host(&credential.server);
+        spec.images.iter().any(|image| image.registry() == server)
+    };
+    let needed: Vec<RegistryCredential> = spec.credentials.iter().filter(needed).cloned().collect();
+    if needed.len() > MAX_CREDENTIALS {
+        let message = format!(
+            "{} registry logins are for the registries of the images, at most {MAX_CREDENTIALS} are allowed; name fewer pull secrets",
+            needed.len()
+        );
+        return Err(Error::new(ErrorKind::InvalidSpec, NAME, "ensure", message));
+    }
+    Ok(needed)
+}
+
+fn client_token(key: &CacheKey, round: Round, region: &str) -> String {
+    let Round { attempt, generation } = round;
+    token(&[
+        "create",
+        region,
+        key.as_str(),
+        &attempt.to_string(),
+        &generation.to_string(),
+    ])
+}
+
+/// 64 characters, the most that a token may have.
+fn token(parts: &[&str]) -> String {
+    hex::encode(Sha256::digest(parts.join("\n")))
+}
+
+impl From<&AcrConfig> for AcrRegistry {
+    fn from(config: &AcrConfig) -> Self {
+        Self {
+            instance_id: config.id.clone(),
+            instance_name: config.name.clone(),
+            region_id: config.region.clone(),
+            domains: config.domains.clone(),
+            service_arn: config.service_arn.clone(),
+            user_arn: config.user_arn.clone(),
+        }
+    }
+}
+
+impl From<&AcrInstance> for AcrRegistry {
+    fn from(instance: &AcrInstance) -> Self {
+        Self {
+            instance_id: instance.id.clone(),
+            instance_name: None,
+            region_id: instance.region.clone(),
+            domains: Vec::new(),
+            service_arn: instance.service_arn.clone(),
+            user_arn: instance.user_arn.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imagecache_core::Secret;
+
+    use super::*;
+
+    fn spec() -> CacheSpec {
+        CacheSpec::new(vec!["registry.example.com/a:1".parse().unwrap()])
+    }
+
+    fn logins(server: impl Fn(usize) -> String, count: usize) -> Vec<RegistryCredential> {
+        (0..count)
+            .map(|n| RegistryCredential {
+                server: server(n),
+                username: "u".to_owned(),
+                password: Secret::new("p".to_owned()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_round_has_a_token_of_its_own() {
+        let key = CacheKey::new("uid", &spec());
+        let other = CacheKey::new("other", &spec());
+        let round = |attempt, generation| Round { attempt, generation };
+        let tokens = [
+            client_token(&key, round(1, 0), "cn-hangzhou"),
+            client_token(&key, round(2, 0), "cn-hangzhou"),
+            client_token(&key, round(1, 1), "cn-hangzhou"),
+            client_token(&key, round(1, 0), "cn-beijing"),
+            client_token(&other, round(1, 0), "cn-hangzhou"),
+        ];
+        for (n, token) in tokens.iter().enumerate() {
+            assert!(token.len() == 64 && token.is_ascii(), "{token}");
+            assert_eq!(
+                tokens.iter().position(|other| other == token),
+                Some(n),
+                "{n} is like an earlier one"
+            );
+        }
+        assert_eq!(tokens.first(), Some(&client_token(&key, round(1, 0), "cn-hangzhou")));
+    }
+
+    #[test]
+    fn logins_beyond_the_limit_are_chosen_by_registry() {
+        let mut many = spec();
+        many.credentials = logins(|n| format!("r{n}.example.com"), 15);
+        many.credentials
+            .extend(logins(|_| "registry.example.com".to_owned(), 2));
+        let sent = credentials(&many).unwrap();
+        assert_eq!(sent.len(), 2);
+        assert!(sent.iter().all(|login| login.server == "registry.example.com"));
+        many.credentials = logins(|n| format!("registry.example.com/team{n}"), 11);
+        let error = check(&many).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+        assert!(error.message().contains("11 registry logins"), "{error}");
+    }
+
+    #[test]
+    fn only_the_platform_that_is_built_is_accepted() {
+        for (platform, accepted) in [
+            (None, true),
+            (Some("linux/amd64"), true),
+            (Some("linux/x86_64"), true),
+            (Some("linux/arm64"), false),
+            (Some("windows/amd64"), false),
+        ] {
+            let spec = CacheSpec {
+                platform: platform.map(|text| text.parse().unwrap()),
+                ..spec()
+            };
+            let refused = check(&spec).err().map(|error| error.kind());
+            assert_eq!(refused, (!accepted).then_some(ErrorKind::Unsupported), "{platform:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The provider: the contract, kept by calling the service.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use imagecache_cloud_http::Client;
+use imagecache_core::{
+    CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, Result, chain,
+};
+
+use crate::NAME;
+use crate::caches::Caches;
+use crate::client::EciClient;
+use crate::config::{AlibabaConfig, REGION_VARIABLE};
+use crate::credential::{self, CredentialConfigError, Environment};
+use crate::mark::Mark;
+use crate::memory::Memory;
+use crate::protocol::Acs3;
+
+/// Keeps caches in Elastic Container Instance. Everything that lasts is in the service; dropping the provider loses nothing.
+pub struct AlibabaProvider {
+    caches: Caches,
+}
+
+impl AlibabaProvider {
+    /// Checks `config` and prepares the connection; nothing is called yet.
+    ///
+    /// `owner` is who makes caches; the configured one wins over it. With an owner only that owner's caches are seen,
+    /// without one, as on the command line, all that this program made.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSpec`, naming the key in the configuration, its value and the remedy.
+    pub fn open(config: AlibabaConfig, owner: Option<String>, clock: Clock) -> Result<Self> {
+        Self::with_environment(config, owner, clock, &Environment::snapshot())
+    }
+
+    /// Like [`open`](Self::open) with another environment than this process's.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn with_environment(
+        config: AlibabaConfig,
+        owner: Option<String>,
+        clock: Clock,
+        environment: &Environment,
+    ) -> Result<Self> {
+        let config = config.checked(environment.get(REGION_VARIABLE))?;
+        let chain = credential::chain(&config.credentials, environment, &config.region, config.network, &clock);
+        let credentials = Arc::new(chain.map_err(configuration_error)?);
+        let protocol = Acs3::new(config.endpoints()?);
+        let patience = config.patience();
+        let http = Client::new(protocol, credentials, config.http, Arc::clone(&clock));
+        let client = EciClient::new(Arc::new(http), config.region, config.page_size);
+        Ok(Self {
+            caches: Caches {
+                client,
+                mark: Mark::new(config.owner.or(owner)),
+                defaults: config.defaults,
+                patience,
+                clock,
+                memory: Memory::default(),
+            },
+        })
+    }
+}
+
+fn configuration_error(error: CredentialConfigError) -> Error {
+    let message = format!("{NAME}.credentials: {}", chain(&error));
+    Error::new(ErrorKind::InvalidSpec, NAME, "configuration", message).with_source(error)
+}
+
+impl fmt::Debug for AlibabaProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlibabaProvider")
+            .field("region", &self.caches.client.region())
+            .field("mark", &self.caches.mark)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl CacheProvider for AlibabaProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            platform_choice: false,
+            registry_transport: true,
+            builds_in_process: false,
+            build_options: true,
+            marks_owner: self.caches.mark.is_exclusive(),
+        }
+    }
+
+    async fn ensure(&self, key: &CacheKey, spec: &CacheSpec) -> Result<CacheState> {
+        self.caches.ensure(key, spec).await
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<CacheState>> {
+        self.caches.get(key).await
+    }
+
+    async fn delete(&self, key: &CacheKey) -> Result<()> {
+        self.caches.delete(key).await
+    }
+
+    async fn list(&self) -> Result<Vec<CacheState>> {
+        self.caches.list().await
+    }
+}

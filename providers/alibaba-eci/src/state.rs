@@ -1,0 +1,326 @@
+//! What the service says of a cache, in our words. Pure.
+
+use std::time::Duration;
+
+use imagecache_core::{
+    CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Failure, ImageRef, MAX_EVENTS, Phase, Progress,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::client::DESCRIBE;
+use crate::error::ApiError;
+use crate::mark;
+use crate::wire::{CacheEntry, EntryEvent};
+
+/// Building: resources are checked, images pulled.
+const PREPARING: &str = "Preparing";
+/// Building: the snapshot is made.
+const CREATING: &str = "Creating";
+/// Usable, also while an instant cache's lasting snapshot is below 100 %.
+const READY: &str = "Ready";
+/// Ended; removed by the service after a day.
+const FAILED: &str = "Failed";
+/// The last update failed; may be updated again.
+pub(crate) const UPDATE_FAILED: &str = "UpdateFailed";
+/// An update runs.
+pub(crate) const UPDATING: &str = "Updating";
+
+/// When we give up on a build that the service does not give up on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Longest time for one build.
+    pub(crate) deadline: Duration,
+    /// Builds of one cache, the first included.
+    pub(crate) attempts: u32,
+}
+
+/// Words in a build's last warning, and whose problem they tell of. None passes by itself, since the service does not try
+/// a failed build again.
+const CAUSES: &[(&str, ErrorKind)] = &[
+    ("not found", ErrorKind::NotFound),
+    ("notfound", ErrorKind::NotFound),
+    ("manifest unknown", ErrorKind::NotFound),
+    ("manifest_unknown", ErrorKind::NotFound),
+    ("name unknown", ErrorKind::NotFound),
+    ("no such image", ErrorKind::NotFound),
+    ("does not exist", ErrorKind::NotFound),
+    ("missing manifest", ErrorKind::NotFound),
+    ("no matching manifest", ErrorKind::NotFound),
+    ("unauthorized", ErrorKind::Unauthenticated),
+    ("authentication required", ErrorKind::Unauthenticated),
+    ("incorrect username or password", ErrorKind::Unauthenticated),
+    ("access denied", ErrorKind::PermissionDenied),
+    ("permission denied", ErrorKind::PermissionDenied),
+    ("forbidden", ErrorKind::PermissionDenied),
+    ("no space left", ErrorKind::QuotaExceeded),
+    ("insufficient space", ErrorKind::QuotaExceeded),
+    ("disk is full", ErrorKind::QuotaExceeded),
+];
+
+/// The state of the cache `entry`, which carries the key `key`.
+///
+/// # Errors
+///
+/// When the service gives an id that is none.
+pub(crate) fn state(
+    entry: &CacheEntry,
+    key: &CacheKey,
+    patience: &Patience,
+    now: Timestamp,
+) -> Result<CacheState, ApiError> {
+    let id = CacheId::from_vendor(&entry.image_cache_id).map_err(|_| ApiError::BadId {
+        action: DESCRIBE,
+        id: entry.image_cache_id.clone(),
+    })?;
+    let events = events(entry);
+    let overdue = overdue_since(entry, patience, now);
+    let created_at = entry.creation_time.unwrap_or(Timestamp::UNIX_EPOCH);
+    let last_event_at = events.iter().map(|event| event.last_at).max();
+    Ok(CacheState {
+        key: key.clone(),
+        id,
+        display_name: mark::display_name(entry),
+        phase: phase(entry, &events, overdue.is_some(), patience),
+        progress: progress(&entry.progress),
+        // An image in a form that we cannot read hides neither the others nor the cache.
+        images: entry
+            .images
+            .iter()
+            .filter_map(|image| ImageRef::parse(image).ok())
+            .collect(),
+        resolved: Vec::new(),
+        size_gib: entry.image_cache_size,
+        content_bytes: None,
+        snapshot_id: [&entry.snapshot_id, &entry.flash_snapshot_id]
+            .into_iter()
+            .find(|id| !id.is_empty())
+            .cloned(),
+        created_at,
+        updated_at: created_at.max(overdue.or(last_event_at).unwrap_or(created_at)),
+        expires_at: entry.expire_date_time,
+        events,
+        layers: Vec::new(),
+    })
+}
+
+fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Patience) -> Phase {
+    match entry.status.as_str() {
+        PREPARING | CREATING if overdue => {
+            let failure = Failure {
+                kind: ErrorKind::Unavailable,
+                message: overdue_message(events, patience),
+            };
+            match mark::attempt(entry) < patience.attempts {
+                true => Phase::Stalled(failure),
+                false => Phase::Failed(failure),
+            }
+        }
+        PREPARING => Phase::Pending,
+        CREATING => Phase::Creating,
+        READY => Phase::Ready,
+        FAILED => Phase::Failed(cause(events, "the build failed", ErrorKind::Internal)),
+        UPDATE_FAILED => Phase::Stalled(cause(events, "the update failed", ErrorKind::Unavailable)),
+        other => Phase::Unknown(other.to_owned()),
+    }
+}
+
+/// Since when a running build is overdue, if it is.
+fn overdue_since(entry: &CacheEntry, patience: &Patience, now: Timestamp) -> Option<Timestamp> {
+    let running = matches!(entry.status.as_str(), PREPARING | CREATING);
+    let due = entry.creation_time?.checked_add(patience.deadline).ok()?;
+    (running && now > due).then_some(due)
+}
+
+fn overdue_message(events: &[CacheEvent], patience: &Patience) -> String {
+    let deadline = SignedDuration::try_from(patience.deadline).unwrap_or(SignedDuration::MAX);
+    let last = match events.last() {
+        Some(event) => format!("last event \"{}: {}\"", event.reason, event.message),
+        None => "no event so far".to_owned(),
+    };
+    format!(
+        "not finished after {deadline:#}; {last}; the registry may be unreachable from the build: give it a way out (NAT gateway or public address), or use a registry inside the VPC"
+    )
+}
+
+/// What the last warning says went wrong.
+fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
+    let last = events
+        .iter()
+        .rev()
+        .find(|event| event.severity == EventSeverity::Warning);
+    let Some(last) = last else {
+        return Failure {
+            kind: unclear,
+            message: format!("{what}, and the service does not say why"),
+        };
+    };
+    let text = format!("{} {}", last.reason, last.message).to_lowercase();
+    let kind = CAUSES.iter().find(|(words, _)| text.contains(words));
+    Failure {
+        kind: kind.map_or(unclear, |(_, kind)| *kind),
+        message: format!("{what}: {}", last.message),
+    }
+}
+
+/// Reads `42%`; anything else is no progress.
+fn progress(text: &str) -> Progress {
+    let number = text.trim().trim_end_matches('%').trim();
+    number.parse::<u8>().map_or(Progress::ZERO, Progress::from_percent)
+}
+
+/// The events, oldest first.
+fn events(entry: &CacheEntry) -> Vec<CacheEvent> {
+    let begin = entry.creation_time.unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut events: Vec<CacheEvent> = entry.events.iter().map(|event| one_event(event, begin)).collect();
+    events.sort_by_key(|event| event.last_at);
+    let surplus = events.len().saturating_sub(MAX_EVENTS);
+    events.drain(..surplus);
+    events
+}
+
+fn one_event(event: &EntryEvent, begin: Timestamp) -> CacheEvent {
+    let first_at = event.first_timestamp.or(event.last_timestamp).unwrap_or(begin);
+    let severity = match event.severity.as_str() {
+        "Warning" => EventSeverity::Warning,
+        _ => EventSeverity::Normal,
+    };
+    CacheEvent {
+        count: event.count.max(1),
+        last_at: event.last_timestamp.unwrap_or(first_at),
+        ..CacheEvent::new(severity, &event.reason, &event.message, first_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Tag;
+
+    const PATIENCE: Patience = Patience {
+        deadline: Duration::from_secs(3600),
+        attempts: 3,
+    };
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn entry(status: &str, minutes: i64, attempt: &str, warning: Option<&str>) -> (CacheEntry, Timestamp) {
+        let created = at("2026-01-02T03:04:05Z");
+        let entry = CacheEntry {
+            image_cache_id: "imc-2zedemo0000000000001".to_owned(),
+            status: status.to_owned(),
+            progress: "7%".to_owned(),
+            creation_time: Some(created),
+            tags: vec![Tag {
+                key: "imagecache.dev/attempt".to_owned(),
+                value: attempt.to_owned(),
+            }],
+            events: warning
+                .iter()
+                .map(|message| EntryEvent {
+                    severity: "Warning".to_owned(),
+                    reason: "Failed".to_owned(),
+                    message: (*message).to_owned(),
+                    ..EntryEvent::default()
+                })
+                .collect(),
+            ..CacheEntry::default()
+        };
+        (entry, created.checked_add(SignedDuration::from_mins(minutes)).unwrap())
+    }
+
+    fn phase_of(status: &str, minutes: i64, attempt: &str, warning: Option<&str>) -> Phase {
+        let (entry, now) = entry(status, minutes, attempt, warning);
+        state(&entry, &"k".parse().unwrap(), &PATIENCE, now).unwrap().phase
+    }
+
+    #[test]
+    fn every_status() {
+        for (status, minutes, attempt, expected) in [
+            ("Preparing", 59, "1", "Pending"),
+            ("Preparing", 61, "1", "Stalled"),
+            ("Preparing", 61, "2", "Stalled"),
+            ("Preparing", 61, "3", "Failed"),
+            ("Creating", 59, "1", "Creating"),
+            ("Creating", 61, "1", "Stalled"),
+            ("Creating", 61, "nonsense", "Stalled"),
+            ("Ready", 1_000_000, "1", "Ready"),
+            ("Failed", 1, "1", "Failed"),
+            ("UpdateFailed", 1, "1", "Stalled"),
+            ("Updating", 1_000_000, "1", "Unknown"),
+            ("Whatever", 1, "1", "Unknown"),
+            ("", 1, "1", "Unknown"),
+        ] {
+            let phase = phase_of(status, minutes, attempt, None);
+            assert_eq!(
+                phase.as_str(),
+                expected,
+                "{status} after {minutes} min, attempt {attempt}"
+            );
+            if expected == "Unknown" {
+                assert_eq!(phase, Phase::Unknown(status.to_owned()), "the vendor's own word");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_tells_why_and_is_never_transient() {
+        for (warning, kind) in [
+            ("Failed to pull image \"x\": manifest unknown", ErrorKind::NotFound),
+            ("repository does not exist or may require login", ErrorKind::NotFound),
+            ("unexpected status 401 Unauthorized", ErrorKind::Unauthenticated),
+            ("pull access denied for x", ErrorKind::PermissionDenied),
+            ("write /x: no space left on device", ErrorKind::QuotaExceeded),
+            ("image pull failed", ErrorKind::Internal),
+        ] {
+            let phase = phase_of("Failed", 1, "1", Some(warning));
+            let failure = phase.failure().unwrap();
+            assert_eq!(failure.kind, kind, "{warning}");
+            assert!(failure.message.contains(warning), "{failure:?}");
+            assert!(!failure.kind.is_transient(), "{warning}");
+        }
+        let phase = phase_of("Failed", 1, "1", None);
+        assert_eq!(phase.failure().unwrap().kind, ErrorKind::Internal);
+    }
+
+    #[test]
+    fn an_overdue_build_shows_its_last_event() {
+        let phase = phase_of("Preparing", 61, "1", Some("start to pull images"));
+        let failure = phase.failure().unwrap();
+        assert_eq!(failure.kind, ErrorKind::Unavailable);
+        for part in ["not finished after 1h", "start to pull images", "NAT"] {
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn progress_texts() {
+        for (text, percent) in [
+            ("0%", 0),
+            ("42%", 42),
+            (" 100 % ", 100),
+            ("200%", 100),
+            ("", 0),
+            ("-1%", 0),
+            ("x", 0),
+        ] {
+            assert_eq!(progress(text).percent(), percent, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_entry_with_next_to_nothing_is_still_shown() {
+        let entry = CacheEntry {
+            image_cache_id: "imc-1".to_owned(),
+            images: vec!["nginx:1".to_owned(), "Not An Image".to_owned()],
+            ..CacheEntry::default()
+        };
+        let state = state(&entry, &"k".parse().unwrap(), &PATIENCE, at("2026-01-02T03:04:05Z")).unwrap();
+        assert_eq!(state.images, ["nginx:1".parse().unwrap()]);
+        assert_eq!(state.phase, Phase::Unknown(String::new()));
+        let bad = CacheEntry::default();
+        let error = super::state(&bad, &"k".parse().unwrap(), &PATIENCE, Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+    }
+}
