@@ -1,5 +1,8 @@
 //! Errors of the API as the caller of the provider sees them: the only conversion.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use imagecache_cloud_http::{CallError, CallProblem, CredentialError, Refusal, RefusalClass};

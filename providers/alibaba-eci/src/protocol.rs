@@ -1,5 +1,8 @@
 //! The vendor's RPC style over HTTP: how a call becomes a signed request, and what an answer means.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request};

@@ -1,5 +1,8 @@
 //! Whether an answer is a success, and what a refusal says: JSON in two spellings, or XML.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use http::StatusCode;
