@@ -8,6 +8,7 @@ mod code;
 mod config;
 mod creation;
 mod credential;
+mod eip;
 mod endpoint;
 mod ensure;
 mod error;
