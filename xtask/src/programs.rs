@@ -1,5 +1,6 @@
 //! The programs of `imagecache-tests`, built and started: `e2e` and `demo`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -27,6 +28,12 @@ pub struct E2eArgs {
     /// How many times the scenarios that kill a build do so
     #[arg(long)]
     rounds: Option<u32>,
+    /// How many caches the scenario with many of them has
+    #[arg(long)]
+    caches: Option<usize>,
+    /// Only scenarios of this provider; of all providers without it
+    #[arg(long)]
+    provider: Option<String>,
     /// Names the scenarios and runs none
     #[arg(long)]
     list: bool,
@@ -52,17 +59,15 @@ pub fn e2e(args: &E2eArgs) -> Result<()> {
         None => workspace::build(BINARY, Profile::Dev)?,
     });
     command.arg("--logs").arg(workspace::target_dir()?.join("e2e"));
-    for (flag, value) in [(
-        "--kubeconfig",
-        args.kubeconfig.as_ref().map(|path| path.as_os_str().to_owned()),
-    )]
-    .into_iter()
-    .chain([
+    let options: [(&str, Option<OsString>); 6] = [
+        ("--kubeconfig", args.kubeconfig.as_ref().map(Into::into)),
         ("--filter", args.filter.as_ref().map(Into::into)),
+        ("--provider", args.provider.as_ref().map(Into::into)),
         ("--registry", args.registry.as_ref().map(Into::into)),
-    ])
-    .chain([("--rounds", args.rounds.map(|rounds| rounds.to_string().into()))])
-    {
+        ("--rounds", args.rounds.map(|rounds| rounds.to_string().into())),
+        ("--caches", args.caches.map(|caches| caches.to_string().into())),
+    ];
+    for (flag, value) in options {
         if let Some(value) = value {
             command.arg(flag).arg(value);
         }

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::Dict;
+use figment::{Figment, Metadata};
 use imagecache_core::system_clock;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
 use crate::kubernetes::Settings;
+use crate::registry::{Opened, PROVIDERS};
 
 /// Prefix of environment variables; two underscores step into a table: `IMAGECACHE_LOCAL__STORE__PATH`.
 const ENV_PREFIX: &str = "IMAGECACHE_";
@@ -20,10 +21,8 @@ const ENV_PREFIX: &str = "IMAGECACHE_";
 const ENV_NOT_CONFIG: [&str; 1] = ["STANDALONE_TOKEN"];
 
 /// What every provider shares. Each provider has a table of its own, which is read only when it is chosen.
-///
-/// No `Debug`: a provider's raw table may hold header values that are secret.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// Name of the provider.
     pub provider: String,
@@ -31,9 +30,10 @@ pub struct Config {
     pub log: LogConfig,
     /// The controller.
     pub controller: ControllerConfig,
-    /// The local provider's table, raw; [`crate::registry`] gives it its type.
-    pub local: Dict,
 }
+
+/// Keys of [`Config`]; beside them only the providers' tables stand at the top.
+const SHARED_KEYS: [&str; 3] = ["provider", "log", "controller"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -41,7 +41,6 @@ impl Default for Config {
             provider: "local".to_owned(),
             log: LogConfig::default(),
             controller: ControllerConfig::default(),
-            local: Dict::new(),
         }
     }
 }
@@ -79,11 +78,15 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControllerConfig {
-    /// How often all caches are listed, as a duration with its unit.
+    /// How often all caches are listed, as a duration with its unit; `None` is what suits the provider.
     #[serde(with = "duration_text")]
-    pub poll_interval: Duration,
+    pub poll_interval: Option<Duration>,
     /// Namespaces whose secrets an ImageCache may name as imagePullSecrets; empty is every namespace.
     pub pull_secret_namespaces: Vec<String>,
+    /// Whether the ConfigMap `kube-system/eci-profile` gives builds their network where the object names none.
+    pub eci_profile: bool,
+    /// Whether caches of objects that are gone are removed, where the provider can tell ours from others'.
+    pub remove_orphans: bool,
     /// Address of /healthz, /readyz and /metrics in `controller` mode; empty is none.
     pub health_listen: String,
 }
@@ -91,8 +94,10 @@ pub struct ControllerConfig {
 impl Default for ControllerConfig {
     fn default() -> Self {
         Self {
-            poll_interval: Duration::from_secs(1),
+            poll_interval: None,
             pull_secret_namespaces: Vec::new(),
+            eci_profile: true,
+            remove_orphans: true,
             health_listen: "0.0.0.0:8080".to_owned(),
         }
     }
@@ -100,10 +105,12 @@ impl Default for ControllerConfig {
 
 impl ControllerConfig {
     /// The reconciler's part.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self, provider: &Opened) -> Settings {
         Settings {
-            poll_interval: self.poll_interval,
+            poll_interval: self.poll_interval.unwrap_or(provider.poll_interval),
             pull_secrets: self.pull_secret_namespaces.clone().into(),
+            eci_profile: self.eci_profile,
+            remove_orphans: self.remove_orphans,
             clock: system_clock(),
         }
     }
@@ -127,20 +134,55 @@ impl ControllerConfig {
     }
 }
 
-/// A configuration that cannot be used. Names the file or variable, the key and what was expected.
+/// A configuration that cannot be used. Names the file or variable, the key, and what was expected or meant.
 #[derive(Debug, thiserror::Error)]
-#[error("configuration: {}", one_line(.0))]
-pub struct ConfigError(Box<figment::Error>);
-
-/// figment puts the file on a line of its own.
-fn one_line(error: &figment::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
-}
+#[error("configuration: {0}")]
+pub struct ConfigError(String);
 
 impl From<figment::Error> for ConfigError {
     fn from(error: figment::Error) -> Self {
-        Self(Box::new(error))
+        Self(match &error.kind {
+            figment::error::Kind::UnknownField(key, known) => {
+                // The path may end in the key itself.
+                let table = error.path.strip_suffix(&[key.clone()]).unwrap_or(&error.path);
+                unknown_key(table, key, known, error.metadata.as_ref())
+            }
+            // figment puts the file on a line of its own.
+            _ => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+        })
     }
+}
+
+/// What to say of a key that means nothing: where it stands and what it was probably meant to be.
+fn unknown_key(table: &[String], key: &str, known: &[&str], place: Option<&Metadata>) -> String {
+    let full = |key: &str| {
+        table
+            .iter()
+            .map(String::as_str)
+            .chain([key])
+            .collect::<Vec<_>>()
+            .join(".")
+    };
+    let place = place.map(|place| match &place.source {
+        Some(source) => format!(" in {source}"),
+        None => format!(" in {}", place.name),
+    });
+    let hint = match nearest(key, known) {
+        Some(nearest) => format!("did you mean `{}`?", full(nearest)),
+        None => format!("known are: {}", known.join(", ")),
+    };
+    format!("unknown key `{}`{}, {hint}", full(key), place.unwrap_or_default())
+}
+
+/// The known word that `word` is a slip of, if any.
+fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let most_edits = word.chars().count() / 3 + 1;
+    let distance = |candidate: &&&str| strsim::damerau_levenshtein(word, candidate);
+    known
+        .iter()
+        .min_by_key(distance)
+        .filter(|candidate| distance(candidate) <= most_edits)
+        .copied()
 }
 
 /// The merged sources, and what of them every command needs.
@@ -157,9 +199,16 @@ impl Loaded {
         if let Some(file) = &global.config {
             figment = figment.merge(Toml::file_exact(file));
         }
+        let environment = Env::prefixed(ENV_PREFIX).ignore(&ENV_NOT_CONFIG);
         let figment = figment
-            .merge(Env::prefixed(ENV_PREFIX).ignore(&ENV_NOT_CONFIG).split("__"))
+            .merge(environment.map(|name| with_dashes(name.as_str()).into()).split("__"))
             .merge(Serialized::defaults(global.overrides()));
+        let known: Vec<&str> = SHARED_KEYS.into_iter().chain(PROVIDERS).collect();
+        for key in figment.extract::<Dict>()?.keys() {
+            if !known.contains(&key.as_str()) {
+                return Err(ConfigError(unknown_key(&[], key, &known, figment.find_metadata(key))));
+            }
+        }
         let config = figment.extract()?;
         Ok(Self { figment, config })
     }
@@ -172,6 +221,16 @@ impl Loaded {
             Ok(T::default())
         }
     }
+}
+
+/// Names of variables have no dashes, names of providers' tables do.
+fn with_dashes(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let table = PROVIDERS.iter().find_map(|provider| {
+        let rest = lower.strip_prefix(&provider.replace('-', "_"))?;
+        rest.starts_with("__").then(|| format!("{provider}{rest}"))
+    });
+    table.unwrap_or(lower)
 }
 
 /// `local.store.path` as a default, below file, environment and flags.
@@ -190,19 +249,22 @@ mod duration_text {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(duration) = duration else {
+            return serializer.serialize_none();
+        };
         let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
         serializer.collect_str(&format_args!("{signed:#}"))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parsed = text
             .parse::<SignedDuration>()
             .ok()
             .and_then(|duration| Duration::try_from(duration).ok());
         match parsed {
-            Some(duration) if !duration.is_zero() => Ok(duration),
+            Some(duration) if !duration.is_zero() => Ok(Some(duration)),
             _ => Err(D::Error::custom(format!(
                 "`{text}` is not a duration above zero with a unit, such as 500ms or 30s"
             ))),
@@ -236,14 +298,27 @@ mod tests {
         .unwrap();
         assert_eq!(loaded.config.provider, "local");
         let loaded = load("[local.store]\npath = \"/a\"", &["--store", "/b"]).unwrap();
-        let store = loaded.config.local.get("store").unwrap().as_dict().unwrap();
-        assert_eq!(store.get("path").unwrap().as_str(), Some("/b"));
+        let path: String = loaded.figment.extract_inner("local.store.path").unwrap();
+        assert_eq!(path, "/b");
     }
 
     #[test]
     fn mistakes_are_named() {
         for (file, parts) in [
-            ("povider = \"local\"", &["povider", "test.toml"][..]),
+            (
+                "povider = \"local\"",
+                &["`povider`", "test.toml", "mean `provider`"][..],
+            ),
+            ("[locale]", &["`locale`", "test.toml", "mean `local`"]),
+            ("[zzzzzz]", &["`zzzzzz`", "known are: provider, log"]),
+            (
+                "[controller]\npol_interval = \"1s\"",
+                &[
+                    "`controller.pol_interval`",
+                    "test.toml",
+                    "mean `controller.poll_interval`",
+                ],
+            ),
             (
                 "[controller]\npoll_interval = \"1\"",
                 &["controller.poll_interval", "unit"],

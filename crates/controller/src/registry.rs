@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use figment::value::{Dict, Value};
+use imagecache_alibaba_eci::{AlibabaConfig, AlibabaProvider};
 use imagecache_core::{CacheProvider, RegistryCredential, system_clock};
 use imagecache_local::{LocalConfig, LocalProvider};
 use imagecache_oci::Keyring;
@@ -11,7 +13,12 @@ use imagecache_oci::Keyring;
 use crate::config::Loaded;
 
 /// Every provider by its name in configuration.
-pub const PROVIDERS: [&str; 1] = [imagecache_local::NAME];
+pub const PROVIDERS: [&str; 2] = [imagecache_alibaba_eci::NAME, imagecache_local::NAME];
+
+/// How often to list the caches of a cloud: a build takes minutes, and calls are counted (Terraform polls as often).
+const CLOUD_POLL_INTERVAL: Duration = Duration::from_secs(10);
+/// How often to list caches on this machine: as often as a status may be written.
+const LOCAL_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A provider, ready for use.
 #[derive(Clone, Debug)]
@@ -20,6 +27,8 @@ pub struct Opened {
     pub provider: Arc<dyn CacheProvider>,
     /// The same one, where its store is on this machine and volumes can be mounted, exported and verified.
     pub local: Option<Arc<LocalProvider>>,
+    /// How often to list its caches when nothing else is said.
+    pub poll_interval: Duration,
 }
 
 /// The configured name is no provider.
@@ -31,10 +40,13 @@ pub struct UnknownProvider {
 
 /// Opens the configured provider. Only its own table has to be valid.
 ///
+/// `owner` is who makes caches, where a provider marks them: two owners never touch each other's. Without one, as on the
+/// command line, every cache that this program made is seen.
+///
 /// # Errors
 ///
 /// When there is no such provider, its table is invalid, or it cannot be opened.
-pub async fn open(loaded: &Loaded) -> Result<Opened, Box<dyn Error>> {
+pub async fn open(loaded: &Loaded, owner: Option<String>) -> Result<Opened, Box<dyn Error>> {
     match loaded.config.provider.as_str() {
         imagecache_local::NAME => {
             let config: LocalConfig = loaded.table(imagecache_local::NAME)?;
@@ -42,10 +54,24 @@ pub async fn open(loaded: &Loaded) -> Result<Opened, Box<dyn Error>> {
             Ok(Opened {
                 provider: Arc::clone(&local) as Arc<dyn CacheProvider>,
                 local: Some(local),
+                poll_interval: LOCAL_POLL_INTERVAL,
+            })
+        }
+        imagecache_alibaba_eci::NAME => {
+            let config: AlibabaConfig = loaded.table(imagecache_alibaba_eci::NAME)?;
+            Ok(Opened {
+                provider: Arc::new(AlibabaProvider::open(config, owner, system_clock())?),
+                local: None,
+                poll_interval: CLOUD_POLL_INTERVAL,
             })
         }
         other => Err(UnknownProvider { name: other.to_owned() }.into()),
     }
+}
+
+/// Whether the configured provider marks what it makes, so that it should be told who makes it.
+pub fn marks_owner(loaded: &Loaded) -> bool {
+    loaded.config.provider == imagecache_alibaba_eci::NAME
 }
 
 /// The whole configuration with every default filled in; of the providers' tables only the chosen one.
@@ -55,15 +81,20 @@ pub async fn open(loaded: &Loaded) -> Result<Opened, Box<dyn Error>> {
 /// When there is no such provider or its table is invalid.
 pub fn effective_config(loaded: &Loaded) -> Result<Dict, Box<dyn Error>> {
     let name = loaded.config.provider.as_str();
-    let table = match name {
-        imagecache_local::NAME => Value::serialize(loaded.table::<LocalConfig>(name)?)?,
+    let (table, poll_interval) = match name {
+        imagecache_local::NAME => (
+            Value::serialize(loaded.table::<LocalConfig>(name)?)?,
+            LOCAL_POLL_INTERVAL,
+        ),
+        imagecache_alibaba_eci::NAME => (
+            Value::serialize(loaded.table::<AlibabaConfig>(name)?)?,
+            CLOUD_POLL_INTERVAL,
+        ),
         other => return Err(UnknownProvider { name: other.to_owned() }.into()),
     };
-    let shared = Value::serialize(&loaded.config)?.into_dict().unwrap_or_default();
-    let mut effective: Dict = shared
-        .into_iter()
-        .filter(|(key, _)| !PROVIDERS.contains(&key.as_str()))
-        .collect();
+    let mut config = loaded.config.clone();
+    config.controller.poll_interval.get_or_insert(poll_interval);
+    let mut effective = Value::serialize(&config)?.into_dict().unwrap_or_default();
     effective.insert(name.to_owned(), table);
     Ok(without_empty(effective))
 }
@@ -100,6 +131,16 @@ mod tests {
         Loaded::read(&Cli::parse_from(args).global, &Dict::new()).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Keys without a default, as the shipped files have them.
+    const REQUIRED: [(&str, &str); 1] = [(imagecache_alibaba_eci::NAME, "region = \"cn-hangzhou\"")];
+
+    fn load_text(text: &str) -> Loaded {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, text).unwrap();
+        load(&["imagecache", "--config", file.to_str().unwrap(), "config"])
+    }
+
     /// Every file that we ship builds its provider, and says nothing but the defaults.
     #[tokio::test]
     async fn shipped_configuration_is_valid_and_complete() {
@@ -114,12 +155,14 @@ mod tests {
             let store = tempfile::tempdir().unwrap();
             let (file, dir) = (path.to_str().unwrap(), store.path().to_str().unwrap());
             let loaded = load(&["imagecache", "--config", file, "--store", dir, "list"]);
-            assert_eq!(
-                open(&loaded).await.unwrap().provider.name(),
-                path.file_stem().unwrap().to_str().unwrap()
-            );
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let opened = open(&loaded, Some("a-cluster".to_owned())).await.unwrap();
+            assert_eq!(opened.provider.name(), name);
             let shipped = effective_config(&load(&["imagecache", "--config", file, "config"])).unwrap();
-            let defaults = effective_config(&load(&["imagecache", "config"])).unwrap();
+            let required = REQUIRED.iter().find(|(provider, _)| *provider == name);
+            let required = required.map_or("", |(_, line)| line);
+            let defaults = load_text(&format!("provider = \"{name}\"\n[{name}]\n{required}"));
+            let defaults = effective_config(&defaults).unwrap();
             assert_eq!(
                 toml::to_string(&shipped).unwrap(),
                 toml::to_string(&defaults).unwrap(),
@@ -131,17 +174,15 @@ mod tests {
 
     #[test]
     fn secret_headers_are_not_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("c.toml");
-        std::fs::write(&file, "[local.registry.host.\"a.com\".headers]\nX-Key = \"hunter2\"").unwrap();
-        let effective = effective_config(&load(&["imagecache", "--config", file.to_str().unwrap(), "config"])).unwrap();
+        let loaded = load_text("[local.registry.host.\"a.com\".headers]\nX-Key = \"hunter2\"");
+        let effective = effective_config(&loaded).unwrap();
         let text = toml::to_string(&effective).unwrap();
         assert!(text.contains("X-Key") && !text.contains("hunter2"), "{text}");
     }
 
     #[tokio::test]
     async fn an_unknown_provider_is_named() {
-        let error = open(&load(&["imagecache", "--provider", "azure", "list"]))
+        let error = open(&load(&["imagecache", "--provider", "azure", "list"]), None)
             .await
             .unwrap_err()
             .to_string();

@@ -2,10 +2,17 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{LogConfig, LogFormat};
+
+/// Libraries that write what they send into their detailed logs. A cloud takes registry passwords in URLs, so these stay
+/// quiet whatever the filter says.
+const TALKATIVE: [&str; 5] = ["h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
 /// A log filter that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +32,22 @@ pub fn start(config: &LogConfig) -> Result<(), FilterError> {
         filter: config.filter.clone(),
         source,
     })?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call (tests in one process) keeps the first subscriber.
-    let _already_started = match config.format {
-        LogFormat::Text => builder
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.format {
+        LogFormat::Text => lines
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
-            .try_init(),
-        LogFormat::Json => builder.json().try_init(),
+            .boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
+    let lines = lines.with_filter(filter.and(filter_fn(is_discreet)));
+    // A second call (tests in one process) keeps the first subscriber.
+    let _already_started = tracing_subscriber::registry().with(lines).try_init();
     Ok(())
+}
+
+/// Whether a log line cannot hold what a library sends.
+fn is_discreet(line: &Metadata<'_>) -> bool {
+    let library = line.target().split("::").next().unwrap_or_default();
+    *line.level() <= Level::INFO || !TALKATIVE.contains(&library)
 }

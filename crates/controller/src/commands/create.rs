@@ -45,7 +45,7 @@ pub(super) async fn create(loaded: &Loaded, format: Format, args: CreateArgs) ->
         .as_deref()
         .map_or_else(|| OWNER.to_owned(), |name| format!("{OWNER}/{name}"));
     let key = CacheKey::new(&owner, &spec);
-    let provider = registry::open(loaded).await?.provider;
+    let provider = registry::open(loaded, None).await?.provider;
     if wait {
         let state = build(provider.as_ref(), &key, &spec).await?;
         show(format, &state)?;

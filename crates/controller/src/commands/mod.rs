@@ -76,5 +76,5 @@ async fn find(provider: &dyn CacheProvider, id: &CacheId) -> Result<CacheState, 
 }
 
 async fn provider(loaded: &Loaded) -> Result<Arc<dyn CacheProvider>, AnyError> {
-    Ok(registry::open(loaded).await?.provider)
+    Ok(registry::open(loaded, None).await?.provider)
 }

@@ -15,7 +15,7 @@ use crate::cli::StandaloneArgs;
 use crate::config::Loaded;
 use crate::kubernetes;
 use crate::output::note;
-use crate::registry;
+use crate::registry::{self, Opened};
 
 /// Holds the bearer token that `standalone` asks for; the only secret that the command line takes, so never a flag.
 const TOKEN_VARIABLE: &str = "IMAGECACHE_STANDALONE_TOKEN";
@@ -31,16 +31,17 @@ pub(super) async fn controller(loaded: &Loaded) -> Result<(), AnyError> {
             imagecache_core::chain(&error)
         )
     })?;
-    let opened = registry::open(loaded).await?;
     let shutdown = shutdown_signal()?;
     let health = loaded.config.controller.health_address()?;
-    let settings = loaded.config.controller.settings();
+    let Some(opened) = open(loaded, &client, shutdown.clone()).await? else {
+        return Ok(());
+    };
+    let settings = loaded.config.controller.settings(&opened);
     kubernetes::run_with_health(client, opened.provider, settings, health, shutdown).await?;
     Ok(())
 }
 
 pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result<(), AnyError> {
-    let opened = registry::open(loaded).await?;
     let options = Options {
         data: Data::Dir(args.data.join(API_STATE)),
         token: std::env::var(TOKEN_VARIABLE)
@@ -65,14 +66,37 @@ pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result
     let kubeconfig = server.kubeconfig(address);
     let client = client(&kubeconfig).await?;
     write_private(&args.data.join(KUBECONFIG), &kubeconfig)?;
+    let Some(opened) = open(loaded, &client, shutdown.clone()).await? else {
+        return Ok(());
+    };
     announce(args, address);
-    let reconciling = kubernetes::run(client, opened.provider, loaded.config.controller.settings(), shutdown);
+    let settings = loaded.config.controller.settings(&opened);
+    let reconciling = kubernetes::run(client, opened.provider, settings, shutdown);
     tokio::select! {
         // The API only ends by itself when something is wrong: say so instead of reconciling against nothing.
         served = serving => served??,
         reconciled = reconciling => reconciled?,
     }
     Ok(())
+}
+
+/// Opens the provider as this cluster; `None` when the process is asked to end first.
+async fn open(
+    loaded: &Loaded,
+    client: &kube::Client,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Option<Opened>, AnyError> {
+    let opening = async {
+        let owner = match registry::marks_owner(loaded) {
+            true => Some(kubernetes::cluster_owner(client).await?),
+            false => None,
+        };
+        registry::open(loaded, owner).await
+    };
+    tokio::select! {
+        opened = opening => Ok(Some(opened?)),
+        () = shutdown => Ok(None),
+    }
 }
 
 fn announce(args: &StandaloneArgs, address: SocketAddr) {

@@ -20,7 +20,7 @@ use crate::registry;
 struct NotHere(&'static str);
 
 async fn local(loaded: &Loaded) -> Result<Arc<LocalProvider>, AnyError> {
-    let opened = registry::open(loaded).await?;
+    let opened = registry::open(loaded, None).await?;
     let name = opened.provider.name();
     opened.local.ok_or_else(|| NotHere(name).into())
 }

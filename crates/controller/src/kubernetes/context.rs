@@ -18,6 +18,7 @@ pub(super) struct Shared {
     pub(super) provider: Arc<dyn CacheProvider>,
     pub(super) states: States,
     pub(super) pull_secrets: PullSecretPolicy,
+    pub(super) eci_profile: bool,
     pub(super) publisher: Publisher,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Every pass is a function of the object and of what the provider keeps, so the controller may stop at any moment: what
-//! it holds in memory only saves calls. Caches that belong to no object (made on the command line, or left by an object
-//! whose finalizer somebody removed) are never touched.
+//! it holds in memory only saves calls. Caches that belong to no object are removed where the provider can tell that this
+//! installation made them for one ([`orphans`]); elsewhere they may come from the command line and are never touched.
 
 mod context;
 mod controller;
@@ -17,9 +17,12 @@ mod health;
 mod memo;
 mod metrics;
 mod names;
+mod orphans;
+mod owner;
 mod pass;
 mod policy;
 mod previous;
+mod profile;
 mod reconcile;
 mod secrets;
 mod states;
@@ -40,6 +43,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use owner::{OwnerError, cluster_owner};
 pub use secrets::PullSecretPolicy;
 
 use context::Shared;
@@ -47,6 +51,7 @@ use events::Publisher;
 use health::Health;
 use metrics::Metrics;
 use states::States;
+use watch::Watching;
 
 /// How often all caches are listed when nothing else is said: as often as a status may be written.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -61,6 +66,10 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// From which namespaces pull secrets may be read.
     pub pull_secrets: PullSecretPolicy,
+    /// Whether the ConfigMap `kube-system/eci-profile` gives builds their network where the object names none.
+    pub eci_profile: bool,
+    /// Whether caches of objects that are gone are removed, where the provider can tell ours from others'.
+    pub remove_orphans: bool,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -70,6 +79,8 @@ impl Default for Settings {
         Self {
             poll_interval: DEFAULT_POLL_INTERVAL,
             pull_secrets: PullSecretPolicy::default(),
+            eci_profile: false,
+            remove_orphans: true,
             clock: system_clock(),
         }
     }
@@ -80,6 +91,8 @@ impl std::fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("poll_interval", &self.poll_interval)
             .field("pull_secrets", &self.pull_secrets)
+            .field("eci_profile", &self.eci_profile)
+            .field("remove_orphans", &self.remove_orphans)
             .finish_non_exhaustive()
     }
 }
@@ -138,12 +151,17 @@ pub async fn run_with_health(
         provider: Arc::clone(&provider),
         states: States::default(),
         pull_secrets: settings.pull_secrets,
+        eci_profile: settings.eci_profile,
         publisher: Publisher::default(),
         metrics: Metrics::default(),
         clock: settings.clock,
     });
     let health = Arc::new(Health::default());
     let stop = CancellationToken::new();
+    let watching = Watching {
+        poll_interval: settings.poll_interval,
+        remove_orphans: settings.remove_orphans,
+    };
     let reconciling = async {
         tokio::join!(
             controller::run::<alibaba::ImageCache>(&shared, &health, &stop),
@@ -166,7 +184,7 @@ pub async fn run_with_health(
     };
     tokio::select! {
         _ = reconciling => {}
-        () = watch::watch(provider.as_ref(), &shared, settings.poll_interval, &health) => {}
+        () = watch::watch(provider.as_ref(), &shared, &watching, &health) => {}
         () = answering => {}
         () = stopping => {}
     }

@@ -18,6 +18,7 @@ use super::memo::Attempts;
 use super::names::{FIELD_MANAGER, reason};
 use super::policy;
 use super::previous::Previous;
+use super::profile;
 use super::reconcile::may_be_corrected_elsewhere;
 use super::secrets;
 use super::states::Owner;
@@ -174,6 +175,16 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
             Err(problem) => {
                 self.attempt_failed(key, problem, None);
                 return Ok(());
+            }
+        }
+        // After the key was computed: a changed profile is for new caches, it builds none anew.
+        if shared.eci_profile && shared.provider.capabilities().build_options {
+            match profile::defaults(&shared.client).await {
+                Ok(defaults) => spec.options.alibaba.fill(&defaults),
+                Err(problem) => {
+                    self.attempt_failed(key, problem, None);
+                    return Ok(());
+                }
             }
         }
         let span = info_span!("provider", op = "ensure", %key);

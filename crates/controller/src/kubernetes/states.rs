@@ -142,6 +142,17 @@ impl States {
             .collect()
     }
 
+    /// Owners of caches whose changes nobody wants to hear of: no object with their UID was seen so far.
+    pub(super) fn unclaimed(&self) -> Vec<Owner> {
+        let inner = self.lock();
+        let owned = |entries: &BTreeMap<CacheKey, Entry>| entries.values().any(|entry| entry.state.is_some());
+        let unclaimed = inner
+            .caches
+            .iter()
+            .filter(|(owner, entries)| owned(entries) && !inner.interested.contains_key(*owner));
+        unclaimed.map(|(owner, _)| owner.clone()).collect()
+    }
+
     /// Takes what a call to the provider just told, and asks for a listing soon.
     pub(super) fn heard(&self, state: CacheState) {
         let key = state.key.clone();

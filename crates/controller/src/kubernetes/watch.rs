@@ -8,14 +8,26 @@ use tracing::{info, warn};
 
 use super::context::Shared;
 use super::health::Health;
+use super::orphans::Sweeper;
 use super::policy;
 
 /// With no build running only other processes change caches: looking this many times more seldom is soon enough.
 const IDLE_FACTOR: u32 = 10;
 
+/// How caches are watched.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Between two listings while something moves.
+    pub(super) poll_interval: Duration,
+    /// Whether caches of objects that are gone are removed.
+    pub(super) remove_orphans: bool,
+}
+
 /// Lists all caches until it is dropped.
-pub(super) async fn watch(provider: &dyn CacheProvider, shared: &Shared, poll_interval: Duration, health: &Health) {
+pub(super) async fn watch(provider: &dyn CacheProvider, shared: &Shared, watching: &Watching, health: &Health) {
     let (states, metrics) = (&shared.states, &shared.metrics);
+    let poll_interval = watching.poll_interval;
+    let mut orphans = Sweeper::default();
     let mut failures = 0;
     loop {
         let started = Instant::now();
@@ -29,6 +41,9 @@ pub(super) async fn watch(provider: &dyn CacheProvider, shared: &Shared, poll_in
                 failures = 0;
                 states.listed(listed, started);
                 health.listed();
+                if watching.remove_orphans {
+                    orphans.sweep(provider, shared).await;
+                }
                 let census = states.census();
                 metrics.caches(&census);
                 if census.moving {

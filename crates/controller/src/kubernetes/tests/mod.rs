@@ -2,6 +2,7 @@
 
 mod answers;
 mod lifecycle;
+mod orphans;
 mod rig;
 mod script;
 mod trouble;

@@ -62,6 +62,11 @@ impl Rig {
         }
     }
 
+    /// Lets passes read the cluster's profile.
+    pub(super) fn read_profile(&mut self) {
+        Arc::get_mut(&mut self.context.shared).unwrap().eci_profile = true;
+    }
+
     /// What all passes share.
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.context.shared)
@@ -206,6 +211,7 @@ fn context(script: &Script, provider: Arc<dyn CacheProvider>, clock: &Arc<Mutex<
         provider,
         states: States::default(),
         pull_secrets: PullSecretPolicy::default(),
+        eci_profile: false,
         publisher: Publisher::default(),
         metrics: Metrics::default(),
         clock: Arc::new(move || *clock.lock().unwrap()),

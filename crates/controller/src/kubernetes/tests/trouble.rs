@@ -30,6 +30,7 @@ fn failing(memory: &MemoryProvider, fault: &Arc<Mutex<Option<ErrorKind>>>) -> Mo
         platform_choice: true,
         registry_transport: true,
         builds_in_process: true,
+        build_options: false,
         marks_owner: false,
     });
     let (inner, flag) = (memory.clone(), Arc::clone(fault));
