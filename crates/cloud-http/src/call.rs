@@ -147,7 +147,7 @@ pub enum CallProblem {
     #[error(transparent)]
     Refused(Refusal),
     /// The service refused because this machine's clock is wrong.
-    #[error("this machine's clock is {} {} of {host}'s; set it, with NTP for example", seconds(*.behind), if .behind.is_negative() { "ahead" } else { "behind" })]
+    #[error("this machine's clock is {} {host}'s; set it, with NTP for example", difference(*.behind))]
     ClockSkew {
         /// Whose clock it was compared with.
         host: String,
@@ -159,7 +159,9 @@ pub enum CallProblem {
     },
 }
 
-/// Whole seconds, without a sign.
-fn seconds(duration: jiff::SignedDuration) -> String {
-    format!("{} s", duration.as_secs().unsigned_abs())
+/// "60 s behind" or "60 s ahead of".
+fn difference(behind: jiff::SignedDuration) -> String {
+    let seconds = behind.as_secs().unsigned_abs();
+    let side = if behind.is_negative() { "ahead of" } else { "behind" };
+    format!("{seconds} s {side}")
 }
