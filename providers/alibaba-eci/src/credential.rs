@@ -65,13 +65,13 @@ const DEFAULT_SESSION_NAME: &str = "imagecache";
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialConfigError {
     /// Two keys that exclude each other.
-    #[error("credential: `{0}_env` and `{0}_file` are both set; leave one out")]
+    #[error("`{0}_env` and `{0}_file` are both set; leave one out")]
     Both(&'static str),
     /// A key that the chosen source needs.
-    #[error("credential: source `{0}` needs {1}")]
+    #[error("source `{0}` needs {1}")]
     Needs(&'static str, &'static str),
     /// An address that is none, or that would carry secrets in the clear.
-    #[error("credential: `{key}`: {wrong}")]
+    #[error("`{key}`: {wrong}")]
     Address {
         /// Which key it is.
         key: &'static str,
@@ -79,7 +79,7 @@ pub enum CredentialConfigError {
         wrong: String,
     },
     /// No HTTP client can be made.
-    #[error("credential: no HTTP client can be made")]
+    #[error("no HTTP client can be made")]
     Http(#[source] BoxError),
 }
 

@@ -49,10 +49,11 @@ pub struct CredentialConfig {
     /// External id that the assumed role's trust policy asks for. Default: none.
     #[serde(deserialize_with = "lenient")]
     pub external_id: Option<String>,
-    /// Endpoint of STS. Default: the region's.
-    pub sts_endpoint: Option<String>,
     /// Endpoint of the metadata service. Default: `http://100.100.100.200`.
     pub metadata_endpoint: Option<String>,
+    /// Endpoint of STS, which stands beside those of the other services in the configuration. Default: the region's.
+    #[serde(skip)]
+    pub(crate) sts_endpoint: Option<String>,
 }
 
 /// A source of credentials, or all of them in the order of the vendor's SDKs (credentials-go 1.4, "default").
