@@ -93,7 +93,6 @@ impl Stage {
 }
 
 /// One image cache.
-#[derive(Clone, Debug)]
 pub(crate) struct Cache {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -163,7 +162,7 @@ impl Cache {
 }
 
 /// All caches, newest last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Caches {
     all: BTreeMap<u64, Cache>,
     by_id: HashMap<String, u64>,

@@ -27,7 +27,7 @@ const VPC: &str = "2016-04-28";
 const STS: &str = "2015-04-01";
 
 /// All that the account has and all that the tests have set.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct State {
     pub(crate) region: String,
     /// Added to the wall clock: what the service believes.
@@ -48,12 +48,32 @@ pub(crate) struct State {
     pub(crate) rejected: HashMap<String, usize>,
     /// Secrets that clients sent in.
     pub(crate) received_secrets: std::collections::BTreeSet<String>,
-    tokens: HashMap<(String, String), (Vec<(String, String)>, Fields)>,
+    /// By action and client token.
+    tokens: HashMap<(String, String), Remembered>,
+}
+
+/// The first call with a client token.
+struct Remembered {
+    given: Vec<(String, String)>,
+    answer: Fields,
+}
+
+/// What became of a call.
+enum Outcome {
+    /// It was done, and a fault may spoil its answer.
+    Done(Fields, Option<Fault>),
+    /// A fault came before it.
+    Instead(Reply),
 }
 
 impl State {
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::now() + self.offset
+    }
+
+    /// The time by which dates and keys are judged.
+    pub(crate) fn gateway_now(&self) -> Timestamp {
+        self.now() + self.skew
     }
 
     /// Lets time do its work; everything that looks at the account calls it first.
@@ -76,15 +96,19 @@ impl State {
             return work(self, params);
         };
         let key = (action.to_owned(), token);
-        if let Some((known, answer)) = self.tokens.get(&key) {
-            if *known != all {
+        if let Some(Remembered { given, answer }) = self.tokens.get(&key) {
+            if *given != all {
                 let message = "The request uses the same client token as a previous, but non-identical request.";
                 return Err(Refusal::new(400, "IdempotentParameterMismatch", message));
             }
             return Ok(answer.clone());
         }
         let answer = work(self, params)?;
-        self.tokens.insert(key, (all, answer.clone()));
+        let remembered = Remembered {
+            given: all,
+            answer: answer.clone(),
+        };
+        self.tokens.insert(key, remembered);
         Ok(answer)
     }
 
@@ -94,12 +118,12 @@ impl State {
         let host = request.header("host").unwrap_or_default().to_owned();
         let action = request.action().unwrap_or_default().to_owned();
         *self.calls.entry(action.clone()).or_default() += 1;
-        let result = self.call(request, &action, now).and_then(|(fields, fault)| {
-            let reply = match fields {
-                Ok(fields) => Reply::success(fields, request_id.clone()),
-                Err(reply) => reply,
-            };
-            fault.map_or(Ok(reply.clone()), |fault| fault.after(reply))
+        let result = self.call(request, &action, now).and_then(|outcome| match outcome {
+            Outcome::Done(fields, fault) => {
+                let reply = Reply::success(fields, request_id.clone());
+                fault.map_or_else(|| Ok(reply.clone()), |fault| fault.after(reply.clone()))
+            }
+            Outcome::Instead(reply) => Ok(reply),
         });
         result.unwrap_or_else(|refusal| {
             *self.rejected.entry(refusal.code.clone()).or_default() += 1;
@@ -107,14 +131,7 @@ impl State {
         })
     }
 
-    /// What was done, or the answer of a fault instead of it; and the fault that may spoil the way back.
-    #[allow(clippy::type_complexity)]
-    fn call(
-        &mut self,
-        request: &Received,
-        action: &str,
-        now: Timestamp,
-    ) -> Result<(Result<Fields, Reply>, Option<Fault>), Refusal> {
+    fn call(&mut self, request: &Received, action: &str, now: Timestamp) -> Result<Outcome, Refusal> {
         let unsigned = action == "AssumeRoleWithOIDC";
         if !unsigned {
             self.verifier.verify(request, now + self.skew)?;
@@ -144,27 +161,27 @@ impl State {
             ));
         }
         let retry_after = self.retry_after_ms;
-        let rates = self.rate.iter_mut().chain(self.action_rates.get_mut(action));
-        if !rates.fold(true, |fits, rate| rate.admit(now) && fits) {
+        let mut rates = self.rate.iter_mut().chain(self.action_rates.get_mut(action));
+        if !rates.all(|rate| rate.admit(now)) {
             return Err(throttled(retry_after));
         }
         let fault = self.faults.take(action);
         if let Some(instead) = fault.as_ref().and_then(Fault::before) {
-            return instead.map(|reply| (Err(reply), None));
+            return instead.map(Outcome::Instead);
         }
         let mut params = Params::new(request.parameters()?);
         params.forget_protocol();
         let fields = match version.as_str() {
             ECI => images::call(self, action, params, now)?,
             VPC => vpc::call(self, action, params, now)?,
-            _ => sts::call(self, action, params, now)?,
+            _ => sts::call(self, action, params)?,
         };
-        Ok((Ok(fields), fault))
+        Ok(Outcome::Done(fields, fault))
     }
 }
 
 /// The state, behind the server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gateway {
     pub(crate) state: Mutex<State>,
 }
@@ -189,8 +206,10 @@ impl Gateway {
         } else {
             state.answer(&received)
         };
-        let now = state.now() + state.skew;
-        (reply, now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        (
+            reply,
+            state.gateway_now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
+        )
     }
 }
 

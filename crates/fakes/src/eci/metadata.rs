@@ -57,7 +57,7 @@ fn token(state: &mut State, request: &Received) -> Reply {
     match (request.method.as_str(), seconds) {
         ("PUT", Some(seconds)) => {
             let token = state.mint.hex(56);
-            let now = state.now();
+            let now = state.gateway_now();
             state.sts.metadata_tokens.retain(|(_, ends)| *ends > now);
             state
                 .sts
@@ -78,7 +78,7 @@ fn key(state: &mut State, request: &Received) -> Reply {
     if request.path == CREDENTIALS {
         return role_key_reply(state);
     }
-    let now = state.now();
+    let now = state.gateway_now();
     let given = request.header("x-aliyun-ecs-metadata-token");
     let good = given.map(|given| {
         let mut tokens = state.sts.metadata_tokens.iter();
@@ -96,7 +96,7 @@ fn key(state: &mut State, request: &Received) -> Reply {
 
 fn role_key_reply(state: &mut State) -> Reply {
     let mut shown = credentials(&role_key(state));
-    let now = state.now();
+    let now = state.gateway_now();
     if let Some(fields) = shown.as_object_mut() {
         fields.insert("Code".to_owned(), Value::from("Success"));
         fields.insert("LastUpdated".to_owned(), Value::from(time_text(now)));
@@ -107,7 +107,7 @@ fn role_key_reply(state: &mut State) -> Reply {
 /// The role's key: the same one until its last quarter.
 fn role_key(state: &mut State) -> StsKey {
     let lifetime = state.sts.role_lifetime.unwrap_or(LIFETIME);
-    let now = state.now();
+    let now = state.gateway_now();
     match &state.sts.role_key {
         Some(key) if now + lifetime / RENEWED_AT < key.expires => key.clone(),
         _ => {

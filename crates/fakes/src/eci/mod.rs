@@ -16,6 +16,7 @@ mod vpc;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -37,7 +38,6 @@ use gateway::{Gateway, State};
 const REGION: &str = "cn-hangzhou";
 
 /// A running cloud. Dropping it closes the listener.
-#[derive(Debug)]
 pub struct FakeEci {
     address: SocketAddr,
     gateway: Arc<Gateway>,
@@ -46,7 +46,7 @@ pub struct FakeEci {
 }
 
 /// One image cache, as a test looks at it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CacheView {
     /// `imc-…`
     pub id: String,
@@ -64,8 +64,19 @@ pub struct CacheView {
     pub created: Timestamp,
     /// The public address of its build.
     pub eip: Option<String>,
-    /// All parameters of the call that made it.
+    /// All parameters of the call that made it, registry passwords too.
     pub parameters: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for CacheView {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, status, .. } = self;
+        write!(
+            formatter,
+            "CacheView({id} {name} {status}, {:?}, {:?})",
+            self.images, self.tags
+        )
+    }
 }
 
 /// One public address, as a test looks at it.
@@ -85,13 +96,19 @@ pub struct AddressView {
     pub bandwidth_package: Option<String>,
 }
 
+impl fmt::Debug for FakeEci {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "FakeEci({})", self.address)
+    }
+}
+
 impl FakeEci {
     /// Starts an account without caches on a free loopback port.
     ///
     /// # Panics
     ///
     /// When the loopback interface has no free port.
-    #[allow(clippy::expect_used)]
+    #[allow(clippy::expect_used, reason = "without a server there is no test")]
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
@@ -184,7 +201,7 @@ impl FakeEci {
         state.tick();
     }
 
-    /// Lets the caches, addresses and keys grow older; the dates of calls are still compared with the clock as it was.
+    /// Lets the caches grow older; dates and keys are still judged by the clock as it was.
     pub fn age(&self, by: Duration) {
         let by = SignedDuration::try_from(by).unwrap_or_default();
         let mut state = self.state();

@@ -7,28 +7,29 @@ use std::str::FromStr;
 use super::wire::Refusal;
 
 /// Parameters that have not been asked for yet.
-#[derive(Debug)]
 pub(crate) struct Params {
+    given: Vec<(String, String)>,
     left: BTreeMap<String, String>,
 }
 
 impl Params {
     pub(crate) fn new(all: BTreeMap<String, String>) -> Self {
-        Self { left: all }
+        Self {
+            given: all.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            left: all,
+        }
     }
 
-    /// Everything that is left, in order.
+    /// Everything that was given, in order.
     pub(crate) fn all(&self) -> Vec<(String, String)> {
-        self.left
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        self.given.clone()
     }
 
     /// Drops what the older style of calls carries beside the parameters.
     pub(crate) fn forget_protocol(&mut self) {
         for name in ["Action", "Version", "Format", "Timestamp", "SignatureNonce"] {
             self.left.remove(name);
+            self.given.retain(|(given, _)| given != name);
         }
     }
 

@@ -13,7 +13,7 @@ use super::wire::Refusal;
 pub(crate) const ACTIONS: &[&str] = &["AssumeRole", "AssumeRoleWithOIDC"];
 
 /// What the identity side of the account knows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Sts {
     /// The only token that the identity provider signed; any will do when there is none.
     pub(crate) oidc_token: Option<String>,
@@ -52,7 +52,7 @@ pub(crate) fn issue(state: &mut State, lifetime: Duration) -> StsKey {
         id: format!("STS.{}", state.mint.hex(24)),
         secret: format!("sTsSecret{}", state.mint.hex(32)),
         token: format!("CAIS{}/+{}==", state.mint.hex(64), state.mint.hex(64)),
-        expires: state.now() + lifetime,
+        expires: state.gateway_now() + lifetime,
     };
     let session = Some((key.token.clone(), key.expires));
     let secret = key.secret.clone();
@@ -60,7 +60,7 @@ pub(crate) fn issue(state: &mut State, lifetime: Duration) -> StsKey {
     key
 }
 
-pub(crate) fn call(state: &mut State, action: &str, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
+pub(crate) fn call(state: &mut State, action: &str, mut params: Params) -> Result<Fields, Refusal> {
     let arn = params.required("RoleArn")?;
     if !arn.starts_with("acs:ram::") || !arn.contains(":role/") {
         return Err(invalid("RoleArn", "the role's ARN does not have the documented form"));
@@ -86,12 +86,10 @@ pub(crate) fn call(state: &mut State, action: &str, mut params: Params, now: Tim
     }
     params.finish()?;
     let key = issue(state, seconds(lifetime));
-    let role = arn.rsplit('/').next().unwrap_or_default();
     let user = json!({
         "AssumedRoleId": format!("34458433936495****:{session}"),
         "Arn": format!("{}/{session}", arn.replace(":role/", ":assumed-role/")),
     });
-    let _ = (role, now);
     Ok(Fields::from_iter([
         ("AssumedRoleUser".to_owned(), user),
         ("Credentials".to_owned(), credentials(&key)),

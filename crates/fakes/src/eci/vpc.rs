@@ -19,7 +19,6 @@ pub(crate) const ACTIONS: &[&str] = &[
 ];
 
 /// One address.
-#[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) id: String,
     pub(crate) ip: String,
@@ -37,7 +36,7 @@ pub(crate) struct Address {
 }
 
 /// All addresses of the account.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Addresses {
     all: BTreeMap<u64, Address>,
     busy: BTreeSet<u64>,

@@ -1,13 +1,14 @@
 //! What arrives at the gateway and what leaves it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 /// A request as it came in, before anybody believed it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Received {
     /// `POST`, `GET`.
     pub method: String,
@@ -19,6 +20,19 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+// Parameters and headers carry secrets.
+impl fmt::Debug for Received {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Received({} {}, {:?})",
+            self.method,
+            self.path,
+            self.action()
+        )
+    }
 }
 
 impl Received {
@@ -107,7 +121,7 @@ fn decode_part(part: &[u8]) -> Option<String> {
 }
 
 /// A call that is turned down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
@@ -115,10 +129,16 @@ pub struct Refusal {
     pub code: String,
     /// Text for people.
     pub message: String,
-    /// More for people, where the gateway gives it.
+    /// More for people, where the gateway gives it; can repeat what was sent, secrets too.
     pub detail: Option<String>,
     /// Milliseconds of `x-acs-retry-after`.
     pub retry_after_ms: Option<u64>,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Refusal({} {}: {})", self.status, self.code, self.message)
+    }
 }
 
 impl Refusal {
@@ -145,7 +165,7 @@ pub(crate) enum Delivery {
 }
 
 /// An answer, ready to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
