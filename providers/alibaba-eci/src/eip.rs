@@ -17,8 +17,8 @@
 //! In memory is only what saves calls: whether there may be any address of ours, so that who never asks for one pays one call
 //! at start and none later.
 //!
-//! The RAM permissions are `vpc:AllocateEipAddress`, `vpc:DescribeEipAddresses`, `vpc:ReleaseEipAddress` and `vpc:TagResources`;
-//! with a bandwidth package also `vpc:AddCommonBandwidthPackageIp` and `vpc:RemoveCommonBandwidthPackageIp`.
+//! The RAM permissions are `vpc:AllocateEipAddress`, `vpc:DescribeEipAddresses` and `vpc:ReleaseEipAddress`; with a bandwidth
+//! package also `vpc:AddCommonBandwidthPackageIp` and `vpc:RemoveCommonBandwidthPackageIp`.
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use imagecache_cloud_http::Client;
 use imagecache_core::{AlibabaResources, CacheKey, Clock, Error, ErrorKind, PublicAddress, Result};
@@ -46,6 +47,11 @@ use crate::protocol::Acs3;
 /// in the list; short enough that a key which is deleted and made again is not given the address that was released.
 const TOKEN_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
+/// Longest time for one sweep: the list of caches waits for it. What is left is done by the next one.
+const SWEEP_LIMIT: Duration = Duration::from_secs(20);
+/// How long to leave the service alone that cannot be asked, where nobody has asked for an address.
+const IDLE_WAIT: SignedDuration = SignedDuration::from_mins(10);
+
 /// Public addresses made for builds.
 pub(crate) struct Addresses {
     vpc: VpcClient,
@@ -63,6 +69,8 @@ struct Attention {
     needed: bool,
     /// Whether this process ever asked for one.
     used: bool,
+    /// Before this time there is no looking.
+    not_before: Timestamp,
     /// When addresses were obtained for builds that no list has shown yet.
     held: BTreeMap<CacheKey, Timestamp>,
 }
@@ -78,6 +86,7 @@ impl Addresses {
                 // An earlier process may have left some.
                 needed: true,
                 used: false,
+                not_before: Timestamp::MIN,
                 held: BTreeMap::new(),
             }),
             sweeping: tokio::sync::Mutex::new(()),
@@ -97,6 +106,7 @@ impl Addresses {
             let mut attention = self.attention();
             attention.needed = true;
             attention.used = true;
+            attention.not_before = Timestamp::MIN;
             attention.held.insert(key.clone(), (self.clock)());
         }
         let ours = self.ours(Some(key)).await?;
@@ -119,13 +129,12 @@ impl Addresses {
         address: &PublicAddress,
         resources: &AlibabaResources,
     ) -> Result<Address> {
-        let window = (self.clock)().as_second() / TOKEN_WINDOW.as_secs();
         let request = wire::Allocate {
             key,
             address,
             resource_group_id: resources.resource_group_id.as_deref(),
             tags: wire::tags(&self.mark, key, attempt),
-            token: wire::token(&[key.as_str(), &attempt.to_string(), &window.to_string()]),
+            window: (self.clock)().as_second() / TOKEN_WINDOW.as_secs(),
         };
         let id = self.vpc.allocate(&request).await?;
         tracing::info!(%key, address = id, "made a public address for a build");
@@ -141,11 +150,18 @@ impl Addresses {
     ///
     /// Problems are logged and tried again with the next sweep: they say nothing about the caches.
     pub(crate) async fn sweep(&self, caches: &BTreeMap<CacheKey, BuildState>) {
-        if !self.attention().needed {
+        if !self.attention().is_due((self.clock)()) {
             return;
         }
+        // Nothing is lost when it ends early: what is done is done in the cloud.
+        if tokio::time::timeout(SWEEP_LIMIT, self.sweep_now(caches)).await.is_err() {
+            tracing::warn!("looking after public addresses takes too long, going on with the next list");
+            self.attention().rest((self.clock)());
+        }
+    }
+
+    async fn sweep_now(&self, caches: &BTreeMap<CacheKey, BuildState>) {
         let _alone = self.sweeping.lock().await;
-        let used_before = self.attention().used;
         let ours = match self.ours(None).await {
             Ok(ours) => ours,
             Err(error) => return self.not_listed(&error),
@@ -175,22 +191,25 @@ impl Addresses {
         attention
             .held
             .retain(|_, since| !verdict::hold_is_over(now.duration_since(*since)));
-        // Whoever obtained one meanwhile has set it again.
-        attention.needed = left || !attention.held.is_empty() || attention.used != used_before;
+        attention.needed = left || !attention.held.is_empty();
     }
 
     fn not_listed(&self, error: &ApiError) {
         let mut attention = self.attention();
-        if error.kind() == ErrorKind::PermissionDenied && !attention.used {
+        if attention.used {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "public addresses of ours cannot be listed; those of finished builds stay until they can"
+            );
+        } else {
             // Nobody asks for addresses here, and whoever made one was allowed to list it.
-            attention.needed = false;
-            tracing::debug!("public addresses are not looked after: no permission for vpc:DescribeEipAddresses");
-            return;
+            attention.needed = error.kind() != ErrorKind::PermissionDenied;
+            attention.rest((self.clock)());
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                "whether there are public addresses of ours is not known"
+            );
         }
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "public addresses of ours cannot be listed; those of finished builds stay until they can"
-        );
     }
 
     async fn release(&self, address: &Address) -> Result<(), ApiError> {
@@ -223,6 +242,19 @@ impl Addresses {
 
     fn attention(&self) -> MutexGuard<'_, Attention> {
         self.attention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attention {
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.needed && now >= self.not_before
+    }
+
+    /// Does nothing for a while, unless addresses are in use.
+    fn rest(&mut self, now: Timestamp) {
+        if !self.used {
+            self.not_before = now.saturating_add(IDLE_WAIT).unwrap_or(Timestamp::MAX);
+        }
     }
 }
 

@@ -46,7 +46,35 @@ pub(super) struct Allocate<'a> {
     pub(super) address: &'a PublicAddress,
     pub(super) resource_group_id: Option<&'a str>,
     pub(super) tags: Vec<Tag>,
-    pub(super) token: String,
+    /// Within the same window of time the same request gives the same address.
+    pub(super) window: i64,
+}
+
+impl Allocate<'_> {
+    /// The parameters of the call.
+    pub(super) fn parameters(&self, region: &str) -> Parameters {
+        let mut parameters = in_region(region);
+        parameters.set("Bandwidth", self.address.bandwidth_mbps.unwrap_or(DEFAULT_MBPS));
+        parameters.set("InternetChargeType", charge_type(self.address.charge));
+        parameters.set("InstanceChargeType", "PostPaid");
+        parameters.set_some("ISP", self.address.isp.as_ref());
+        parameters.set_some("ResourceGroupId", self.resource_group_id);
+        parameters.set("Name", format!("{NAME_PREFIX}{}", self.key));
+        parameters.set(
+            "Description",
+            "made by imagecache for the build of an image cache, and removed after it",
+        );
+        set_tags(&mut parameters, &self.tags);
+        // Over everything that is asked for: the same token with other parameters would be refused.
+        let mut token = hex::encode(Sha256::digest(format!(
+            "{}\n{}",
+            self.window,
+            parameters.canonical_query()
+        )));
+        token.truncate(TOKEN_CHARS);
+        parameters.set("ClientToken", token);
+        parameters
+    }
 }
 
 /// An address as it is listed.
@@ -73,6 +101,7 @@ struct Acknowledged {}
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Page {
+    total_count: Option<usize>,
     #[serde(default)]
     eip_addresses: Entries,
 }
@@ -146,13 +175,6 @@ pub(super) fn filter(mark: &Mark, key: Option<&CacheKey>) -> Vec<Tag> {
     }
 }
 
-/// A token for what `parts` name.
-pub(super) fn token(parts: &[&str]) -> String {
-    let mut token = hex::encode(Sha256::digest(parts.join("\n")));
-    token.truncate(TOKEN_CHARS);
-    token
-}
-
 /// The address actions in one region.
 pub(super) struct VpcClient {
     http: Arc<Client<Acs3>>,
@@ -166,20 +188,7 @@ impl VpcClient {
 
     /// Makes an address, or tells the one that the same token has made, and gives its id.
     pub(super) async fn allocate(&self, request: &Allocate<'_>) -> Result<String, ApiError> {
-        let address = request.address;
-        let mut parameters = self.parameters();
-        parameters.set("Bandwidth", address.bandwidth_mbps.unwrap_or(DEFAULT_MBPS));
-        parameters.set("InternetChargeType", charge_type(address.charge));
-        parameters.set("InstanceChargeType", "PostPaid");
-        parameters.set_some("ISP", address.isp.as_ref());
-        parameters.set_some("ResourceGroupId", request.resource_group_id);
-        parameters.set("ClientToken", &request.token);
-        parameters.set("Name", format!("{NAME_PREFIX}{}", request.key));
-        parameters.set(
-            "Description",
-            "made by imagecache for the build of an image cache, and removed after it",
-        );
-        set_tags(&mut parameters, &request.tags);
+        let parameters = request.parameters(&self.region);
         Ok(self.send::<Allocated>(ALLOCATE, parameters).await?.allocation_id)
     }
 
@@ -207,13 +216,13 @@ impl VpcClient {
             set_tags(&mut parameters, tags);
             let page: Page = self.send(DESCRIBE, parameters).await?;
             let entries = page.eip_addresses.eip_address;
-            let is_last = entries.len() < PAGE_SIZE;
+            let is_empty = entries.is_empty();
             addresses.extend(
                 entries
                     .into_iter()
                     .map(|entry| (entry.allocation_id.clone(), Address::from(entry))),
             );
-            if is_last {
+            if is_empty || page.total_count.is_some_and(|total| addresses.len() >= total) {
                 return Ok(addresses.into_values().collect());
             }
         }
@@ -254,9 +263,7 @@ impl VpcClient {
     }
 
     fn parameters(&self) -> Parameters {
-        let mut parameters = Parameters::new();
-        parameters.set("RegionId", &self.region);
-        parameters
+        in_region(&self.region)
     }
 
     /// Every action here reads, has a token, or ends in the same state.
@@ -273,6 +280,12 @@ impl VpcClient {
         };
         rpc::call(&self.http, &call).await
     }
+}
+
+fn in_region(region: &str) -> Parameters {
+    let mut parameters = Parameters::new();
+    parameters.set("RegionId", region);
+    parameters
 }
 
 /// The service's own default is by bandwidth, which is billed for the whole day; a build needs minutes, and accounts outside
