@@ -45,6 +45,7 @@ pub(crate) struct State {
     pub(crate) action_rates: HashMap<String, Rate>,
     pub(crate) retry_after_ms: Option<u64>,
     pub(crate) calls: HashMap<String, usize>,
+    pub(crate) lookups: usize,
     pub(crate) rejected: HashMap<String, usize>,
     /// Secrets that clients sent in.
     pub(crate) received_secrets: std::collections::BTreeSet<String>,
@@ -118,6 +119,10 @@ impl State {
         let host = request.header("host").unwrap_or_default().to_owned();
         let action = request.action().unwrap_or_default().to_owned();
         *self.calls.entry(action.clone()).or_default() += 1;
+        let names = |name: &str| request.query_value(name).is_some();
+        if action == "DescribeImageCaches" && (names("ImageCacheName") || names("ImageCacheId")) {
+            self.lookups += 1;
+        }
         let result = self.call(request, &action, now).and_then(|outcome| match outcome {
             Outcome::Done(fields, fault) => {
                 let reply = Reply::success(fields, request_id.clone());

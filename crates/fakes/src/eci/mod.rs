@@ -92,8 +92,18 @@ pub struct AddressView {
     pub tags: Vec<(String, String)>,
     /// The image cache whose build has it.
     pub cache: Option<String>,
-    /// Shared bandwidth that it was put into.
+    /// Shared bandwidth that it is in.
     pub bandwidth_package: Option<String>,
+    /// Mbit/s.
+    pub bandwidth: i32,
+    /// `PayByTraffic` or `PayByBandwidth`.
+    pub charge: String,
+    /// Kind of line.
+    pub isp: String,
+    /// Its description.
+    pub description: String,
+    /// Its resource group.
+    pub resource_group: Option<String>,
 }
 
 impl fmt::Debug for FakeEci {
@@ -374,6 +384,11 @@ impl FakeEci {
         self.state().calls.get(action).copied().unwrap_or(0)
     }
 
+    /// How many `DescribeImageCaches` asked for one name or one id rather than for a list.
+    pub fn lookups(&self) -> usize {
+        self.state().lookups
+    }
+
     /// How many calls were refused with a code.
     pub fn rejected(&self, code: &str) -> usize {
         self.state().rejected.get(code).copied().unwrap_or(0)
@@ -399,13 +414,45 @@ impl FakeEci {
             tags: address.tags.clone(),
             cache: address.used_by.as_ref().map(|(_, cache)| cache.clone()),
             bandwidth_package: address.package.clone(),
+            bandwidth: address.bandwidth,
+            charge: address.charge.clone(),
+            isp: address.isp.clone(),
+            description: address.description.clone(),
+            resource_group: address.resource_group.clone(),
         };
         state.addresses.iter().map(view).collect()
     }
 
-    /// How many public addresses were ever allocated.
+    /// Adds a free public address that somebody else allocated; its id.
+    pub fn add_foreign_address(&self, name: &str, tags: &[(&str, &str)]) -> String {
+        let mut state = self.state();
+        let id = format!("eip-2ze{}", state.mint.hex(17));
+        let address = vpc::Address {
+            id: id.clone(),
+            ip: state.addresses.next_ip(),
+            name: name.to_owned(),
+            description: String::new(),
+            bandwidth: 5,
+            charge: "PayByBandwidth".to_owned(),
+            isp: "BGP".to_owned(),
+            resource_group: None,
+            tags: tags
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            package: None,
+            used_by: None,
+            allocated: state.now(),
+        };
+        state.addresses.insert(address);
+        state.addresses.foreign += 1;
+        id
+    }
+
+    /// How many public addresses were ever allocated through the API.
     pub fn allocations(&self) -> u64 {
-        self.state().addresses.made()
+        let state = self.state();
+        state.addresses.made - state.addresses.foreign
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) const ACTIONS: &[&str] = &[
     "DescribeEipAddresses",
     "ReleaseEipAddress",
     "AddCommonBandwidthPackageIp",
+    "RemoveCommonBandwidthPackageIp",
     "TagResources",
 ];
 
@@ -40,7 +41,10 @@ pub(crate) struct Address {
 pub(crate) struct Addresses {
     all: BTreeMap<u64, Address>,
     busy: BTreeSet<u64>,
-    made: u64,
+    /// All that ever were.
+    pub(crate) made: u64,
+    /// Those of them that a test put there.
+    pub(crate) foreign: u64,
 }
 
 impl Addresses {
@@ -48,8 +52,13 @@ impl Addresses {
         self.all.values()
     }
 
-    pub(crate) fn made(&self) -> u64 {
-        self.made
+    pub(crate) fn next_ip(&self) -> String {
+        format!("203.0.{}.{}", (self.made / 250) % 250, self.made % 250 + 1)
+    }
+
+    pub(crate) fn insert(&mut self, address: Address) {
+        self.all.insert(self.made, address);
+        self.made += 1;
     }
 
     fn number(&self, id: &str) -> Option<u64> {
@@ -100,15 +109,18 @@ pub(crate) fn call(state: &mut State, action: &str, params: Params, now: Timesta
         "AllocateEipAddress" => state.once(action, params, |state, params| allocate(state, params, now)),
         "DescribeEipAddresses" => describe(state, params),
         "ReleaseEipAddress" => release(state, params),
-        "AddCommonBandwidthPackageIp" => state.once(action, params, add_to_package),
+        "AddCommonBandwidthPackageIp" => state.once(action, params, |state, params| share(state, params, true)),
+        "RemoveCommonBandwidthPackageIp" => state.once(action, params, |state, params| share(state, params, false)),
         _ => tag(state, params),
     }
 }
 
 fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
     params.region(&state.region)?;
-    let bandwidth = params.number("Bandwidth", 1..=1_000)?.unwrap_or(5);
     let charge = params.word("InternetChargeType", &["PayByBandwidth", "PayByTraffic"])?;
+    let charge = charge.unwrap_or_else(|| "PayByBandwidth".to_owned());
+    let most = if charge == "PayByTraffic" { 200 } else { 500 };
+    let bandwidth = params.number("Bandwidth", 1..=most)?.unwrap_or(5);
     params.word("InstanceChargeType", &["PostPaid"])?;
     params.word("Netmode", &["public"])?;
     let isp = params.word("ISP", &["BGP", "BGP_PRO"])?;
@@ -122,15 +134,13 @@ fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     let resource_group = params.text("ResourceGroupId");
     let tags = params.tags()?;
     params.finish()?;
-    let number = state.addresses.made;
-    state.addresses.made += 1;
     let address = Address {
         id: format!("eip-2ze{}", state.mint.hex(17)),
-        ip: format!("203.0.{}.{}", (number / 250) % 250, number % 250 + 1),
+        ip: state.addresses.next_ip(),
         name,
         description,
         bandwidth,
-        charge: charge.unwrap_or_else(|| "PayByBandwidth".to_owned()),
+        charge,
         isp: isp.unwrap_or_else(|| "BGP".to_owned()),
         resource_group,
         tags,
@@ -140,7 +150,7 @@ fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     };
     let fields =
         json!({ "AllocationId": address.id, "EipAddress": address.ip, "ResourceGroupId": address.resource_group });
-    state.addresses.all.insert(number, address);
+    state.addresses.insert(address);
     Ok(object(fields))
 }
 
@@ -223,14 +233,15 @@ fn release(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
     params.client_token()?;
     params.finish()?;
     let number = find(state, &id)?;
-    if state
-        .addresses
-        .all
-        .get(&number)
-        .is_some_and(|address| address.used_by.is_some())
-    {
+    let address = state.addresses.all.get(&number);
+    if address.is_some_and(|address| address.used_by.is_some()) {
         let message = "Current elastic IP status does not support this operation.";
         return Err(Refusal::new(400, "IncorrectEipStatus", message));
+    }
+    if address.is_some_and(|address| address.package.is_some()) {
+        // The code is not documented.
+        let message = "the address is in a shared bandwidth";
+        return Err(Refusal::new(400, "OperationDenied.EipInBandwidthPackage", message));
     }
     state.addresses.all.remove(&number);
     Ok(Fields::new())
@@ -247,15 +258,22 @@ fn find(state: &State, id: &str) -> Result<u64, Refusal> {
     state.addresses.number(id).ok_or_else(unknown)
 }
 
-fn add_to_package(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
+/// Puts an address into a shared bandwidth, or takes it out.
+fn share(state: &mut State, mut params: Params, join: bool) -> Result<Fields, Refusal> {
     params.region(&state.region)?;
     let package = params.required("BandwidthPackageId")?;
     let id = params.required("IpInstanceId")?;
-    params.word("IpType", &["EIP"])?;
+    if join {
+        params.word("IpType", &["EIP"])?;
+    }
     params.finish()?;
     let number = find(state, &id)?;
     if let Some(address) = state.addresses.all.get_mut(&number) {
-        address.package = Some(package);
+        if !join && address.package.as_ref() != Some(&package) {
+            let message = "the address is not in this shared bandwidth";
+            return Err(Refusal::new(400, "IpInstanceId.NotBandwidthPackage", message));
+        }
+        address.package = join.then_some(package);
     }
     Ok(Fields::new())
 }

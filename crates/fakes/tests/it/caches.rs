@@ -304,7 +304,9 @@ async fn filters_and_pages() {
             .len(),
         25
     );
+    let lookups = fake.lookups();
     assert_eq!(names(&caller, &[("ImageCacheId", "imc-unknown")]).await.len(), 0);
+    assert_eq!(fake.lookups(), lookups + 1);
 }
 
 #[tokio::test]

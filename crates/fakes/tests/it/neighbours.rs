@@ -78,13 +78,30 @@ async fn an_address_is_busy_while_its_build_runs() {
         "IncorrectStatus"
     );
     let view = &fake.addresses()[0];
+    assert_eq!((view.bandwidth, view.charge.as_str()), (100, "PayByTraffic"));
     assert_eq!(
         (view.cache.as_deref(), view.bandwidth_package.as_deref()),
         (Some(cache.as_str()), Some("cbwp-1"))
     );
     fake.finish_builds();
     assert_eq!(fake.addresses()[0].status, "Available");
+    assert_eq!(
+        caller.vpc("ReleaseEipAddress", release).await.code(),
+        "OperationDenied.EipInBandwidthPackage"
+    );
+    caller.vpc("RemoveCommonBandwidthPackageIp", package).await.ok();
+    let again = caller.vpc("RemoveCommonBandwidthPackageIp", package).await;
+    assert_eq!(again.code(), "IpInstanceId.NotBandwidthPackage");
     caller.vpc("ReleaseEipAddress", release).await.ok();
+    // The token outlives its address.
+    assert_eq!(
+        caller
+            .vpc("AllocateEipAddress", wanted)
+            .await
+            .ok()
+            .text("/AllocationId"),
+        id
+    );
     let gone = caller.vpc("ReleaseEipAddress", release).await;
     assert_eq!((gone.status, gone.code()), (404, "InvalidAllocationId.NotFound"));
 }
@@ -93,6 +110,14 @@ async fn an_address_is_busy_while_its_build_runs() {
 async fn addresses_come_in_pages() {
     let fake = FakeEci::start().await;
     let caller = Caller::new(&fake);
+    fake.add_foreign_address("somebody's", &[("team", "other")]);
+    let foreign = caller
+        .vpc("DescribeEipAddresses", &[("EipName", "somebody's")])
+        .await
+        .ok();
+    let id = foreign.text("/EipAddresses/EipAddress/0/AllocationId");
+    caller.vpc("ReleaseEipAddress", &[("AllocationId", &id)]).await.ok();
+    assert_eq!(fake.allocations(), 0);
     for number in 0..12 {
         let name = format!("eip-{}", number % 2);
         caller
