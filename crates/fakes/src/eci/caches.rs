@@ -147,6 +147,12 @@ impl Cache {
         }
     }
 
+    fn pulled(&mut self, at: Timestamp) {
+        for image in self.images.clone() {
+            self.event(false, "Pulled", format!("Successfully pulled image {image}"), at);
+        }
+    }
+
     fn event(&mut self, warning: bool, reason: &str, message: String, at: Timestamp) {
         self.events.push_back(Event {
             warning,
@@ -334,9 +340,7 @@ fn step(cache: &mut Cache, end: Option<BuildEnd>, at: Timestamp, snapshot: Strin
             cache.expires = Some(at + FAILED_FOR);
         }
         (Stage::Preparing, _) => {
-            for image in cache.images.clone() {
-                cache.event(false, "Pulled", format!("Successfully pulled image {image}"), at);
-            }
+            cache.pulled(at);
             cache.stage = Stage::Creating;
             if cache.flash {
                 cache.flash_snapshot = Some(format!("{snapshot}-flash"));
@@ -348,6 +352,7 @@ fn step(cache: &mut Cache, end: Option<BuildEnd>, at: Timestamp, snapshot: Strin
             cache.copying = cache.flash;
         }
         (Stage::Updating, _) => {
+            cache.pulled(at);
             cache.stage = Stage::Ready;
             cache.snapshot = Some(snapshot);
         }

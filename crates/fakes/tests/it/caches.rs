@@ -377,3 +377,26 @@ async fn a_full_account_makes_room_only_where_allowed() {
     caller.create("third", &[]).await.ok();
     assert_eq!(caller.one(&id).await, Value::Null);
 }
+
+#[tokio::test]
+async fn only_the_newest_events_are_kept() {
+    let (fake, caller) = cloud().await;
+    let id = caller.create("demo", &[]).await.ok().text("/ImageCacheId");
+    for round in 0..3 {
+        fake.finish_builds();
+        let images: Vec<(String, String)> = (1..=20)
+            .map(|number| (format!("Image.{number}"), format!("image-{round}-{number}")))
+            .collect();
+        let mut all: Vec<(&str, &str)> = images
+            .iter()
+            .map(|(name, image)| (name.as_str(), image.as_str()))
+            .collect();
+        all.push(("ImageCacheId", &id));
+        caller.eci("UpdateImageCache", &all).await.ok();
+    }
+    fake.finish_builds();
+    let cache = caller.one(&id).await;
+    let events = cache["Events"].as_array().unwrap();
+    assert_eq!(events.len(), 50);
+    assert_eq!(events[49]["Message"], "Successfully pulled image image-2-20");
+}
