@@ -1,7 +1,7 @@
 //! The caches in the service that are ours: finding, listing and removing them.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use imagecache_core::{CacheKey, CacheState, Clock, Error, ErrorKind, Phase, Result};
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::client::{DELETE, EciClient};
 use crate::config::DefaultsConfig;
+use crate::eip::{Addresses, BuildState};
 use crate::error::ApiError;
 use crate::mark::{self, Mark};
 use crate::memory::{Memory, Recent};
@@ -29,6 +30,7 @@ const DELETE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Our caches in one region.
 pub(crate) struct Caches {
     pub(crate) client: EciClient,
+    pub(crate) addresses: Addresses,
     pub(crate) mark: Mark,
     pub(crate) defaults: DefaultsConfig,
     pub(crate) patience: Patience,
@@ -125,6 +127,7 @@ impl Caches {
             }
         }
         found.sort_by_cached_key(Found::rank);
+        self.addresses.sweep(&builds(&found)).await;
         let mut seen = HashSet::new();
         found.retain(|one| {
             let owner = mark::owner_of(&one.entry).map(str::to_owned);
@@ -192,6 +195,22 @@ impl Caches {
             .with_retry_after(Some(DELETE_AGAIN_AFTER)),
         })
     }
+}
+
+/// What the builds under each key do: one that goes on decides.
+fn builds(found: &[Found]) -> BTreeMap<CacheKey, BuildState> {
+    let mut builds = BTreeMap::new();
+    for one in found {
+        let state = match one.state.phase {
+            Phase::Ready | Phase::Failed(_) => BuildState::Over,
+            Phase::Pending | Phase::Creating | Phase::Stalled(_) | Phase::Unknown(_) => BuildState::Running,
+        };
+        let known = builds.entry(one.state.key.clone()).or_insert(state);
+        if state == BuildState::Running {
+            *known = state;
+        }
+    }
+    builds
 }
 
 /// After a delete the next cache under the key needs a token of its own, and begins anew.

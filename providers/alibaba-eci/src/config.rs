@@ -1,11 +1,12 @@
 //! Configuration of the provider; only the region has no default.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 use std::time::Duration;
 
 use imagecache_cloud_http::{ClientConfig, Rate, duration_text};
 use imagecache_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::credential::CredentialConfig;
 use crate::endpoint::{Endpoints, Network};
@@ -17,8 +18,8 @@ use crate::{NAME, client, mark};
 pub(crate) const REGION_VARIABLE: &str = "ALIBABA_CLOUD_REGION_ID";
 /// Page size when none is asked for; the API documents neither default nor maximum.
 const DEFAULT_PAGE_SIZE: u32 = 50;
-/// Largest page that is asked for.
-const MAX_PAGE_SIZE: u32 = 1_000;
+/// Largest page that is asked for; other lists of the vendor end there.
+const MAX_PAGE_SIZE: u32 = 100;
 /// A build that takes longer hangs; Terraform's provider gives up then too.
 const DEFAULT_BUILD_DEADLINE: Duration = Duration::from_secs(60 * 60);
 /// Builds of one cache that may hang before it counts as failed: each costs a build instance for as long as the deadline.
@@ -42,12 +43,11 @@ const DEFAULT_RATES: &[(&str, Rate)] = &[
 const DEFAULT_OVERALL_RATE: Rate = Rate::per_second(15);
 /// Actions besides those of [`DEFAULT_RATES`] that may be given a rate.
 const OTHER_ACTIONS: &[&str] = &[
-    "AssumeRole",
     "AllocateEipAddress",
     "DescribeEipAddresses",
     "ReleaseEipAddress",
-    "TagResources",
     "AddCommonBandwidthPackageIp",
+    "RemoveCommonBandwidthPackageIp",
 ];
 
 /// The provider's table in the config file.
@@ -58,16 +58,22 @@ pub struct AlibabaConfig {
     pub region: String,
     /// From where the services are called: `public`, or `vpc` from inside a VPC of the region. Default: `public`.
     pub network: Network,
-    /// Endpoints of the user's own.
-    pub endpoints: EndpointsConfig,
+    /// Endpoint of ECI as `host`, `host:port` or `https://host`. Default: the region's.
+    pub endpoint: String,
+    /// Endpoint of VPC, which makes public addresses for builds. Default: the region's.
+    pub vpc_endpoint: String,
+    /// Endpoint of STS, which gives the credentials of assumed roles. Default: the region's.
+    pub sts_endpoint: String,
     /// Who this installation is: two owners never touch each other's caches. Default: the cluster.
-    pub owner: Option<String>,
-    /// Caches on one page of a list. Default: 50.
+    #[serde(deserialize_with = "lenient")]
+    pub owner: String,
+    /// Caches on one page of a list, at most 100. Default: 50.
     pub page_size: u32,
     /// Longest time for one build; after it the build is begun anew. Default: `1h`.
     #[serde(with = "duration_text")]
     pub build_deadline: Duration,
-    /// Builds of one cache that may exceed the deadline before it counts as failed. Default: 3.
+    /// Builds of one cache that may exceed the deadline before it counts as failed; the last one stays until the object is
+    /// deleted or the service gives up. Default: 3.
     pub build_attempts: u32,
     /// What a build uses where the object names nothing.
     pub defaults: DefaultsConfig,
@@ -77,16 +83,6 @@ pub struct AlibabaConfig {
     pub http: ClientConfig,
 }
 
-/// Endpoints of the user's own, as `host`, `host:port` or `https://host`. Default: the region's.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EndpointsConfig {
-    /// Elastic Container Instance.
-    pub eci: Option<String>,
-    /// Virtual Private Cloud, asked for public addresses.
-    pub vpc: Option<String>,
-}
-
 /// What a build uses where the object names nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -94,13 +90,13 @@ pub struct DefaultsConfig {
     /// vSwitches (`vsw-…`) to build in, tried in order, at most 10. Default: the service chooses.
     pub vswitch_ids: Vec<String>,
     /// Zone of these vSwitches. Default: the service chooses.
-    pub zone_id: Option<String>,
+    pub zone_id: String,
     /// Security group (`sg-…`) of the build. Default: the service chooses.
-    pub security_group_id: Option<String>,
+    pub security_group_id: String,
     /// Resource group (`rg-…`) that caches are booked on. Default: the account's.
-    pub resource_group_id: Option<String>,
+    pub resource_group_id: String,
     /// Public address (`eip-…`) for builds. One address serves one build at a time.
-    pub eip_instance_id: Option<String>,
+    pub eip_instance_id: String,
     /// Reuse layers of existing caches while building. Default: the service's, which is no.
     pub layer_reuse: Option<bool>,
     /// Make caches usable from a temporary local snapshot before the lasting one is done. Default: the service's, which is no.
@@ -124,15 +120,15 @@ pub struct AcrConfig {
     /// Its id (`cri-…`).
     pub id: String,
     /// Its name.
-    pub name: Option<String>,
+    pub name: String,
     /// Its region. Default: the cache's.
-    pub region: Option<String>,
+    pub region: String,
     /// Its domains. Default: all.
     pub domains: Vec<String>,
     /// RAM role (`acs:ram::…`) of the account that runs the build.
-    pub service_arn: Option<String>,
+    pub service_arn: String,
     /// RAM role of the account that owns the instance.
-    pub user_arn: Option<String>,
+    pub user_arn: String,
 }
 
 impl Default for AlibabaConfig {
@@ -140,8 +136,10 @@ impl Default for AlibabaConfig {
         Self {
             region: String::new(),
             network: Network::default(),
-            endpoints: EndpointsConfig::default(),
-            owner: None,
+            endpoint: String::new(),
+            vpc_endpoint: String::new(),
+            sts_endpoint: String::new(),
+            owner: String::new(),
             page_size: DEFAULT_PAGE_SIZE,
             build_deadline: DEFAULT_BUILD_DEADLINE,
             build_attempts: DEFAULT_BUILD_ATTEMPTS,
@@ -203,10 +201,11 @@ impl AlibabaConfig {
     fn resolve_endpoints(&self) -> Result<Endpoints, (&'static str, String)> {
         let mut endpoints = Endpoints::of(&self.region, self.network).map_err(|error| ("region", error.to_string()))?;
         for (key, product, endpoint) in [
-            ("endpoints.eci", Product::Eci, &self.endpoints.eci),
-            ("endpoints.vpc", Product::Vpc, &self.endpoints.vpc),
+            ("endpoint", Product::Eci, &self.endpoint),
+            ("vpc_endpoint", Product::Vpc, &self.vpc_endpoint),
+            ("sts_endpoint", Product::Sts, &self.sts_endpoint),
         ] {
-            if let Some(endpoint) = endpoint {
+            if !endpoint.is_empty() {
                 endpoints = endpoints
                     .with(product, endpoint)
                     .map_err(|error| (key, error.to_string()))?;
@@ -232,14 +231,9 @@ impl AlibabaConfig {
         if let Err(problem) = self.resolve_endpoints() {
             return Some(problem);
         }
-        if let Some(owner) = &self.owner
-            && !is_tag_value(owner)
-        {
-            let limit = mark::MAX_VALUE_CHARS;
-            return Some((
-                "owner",
-                format!("`{owner}` is not 1 to {limit} printable ASCII characters"),
-            ));
+        if !is_owner(&self.owner) {
+            let (owner, limit) = (&self.owner, mark::MAX_VALUE_CHARS);
+            return Some(("owner", format!("`{owner}` is longer than {limit} or holds more than printable ASCII characters")));
         }
         if !(1..=MAX_PAGE_SIZE).contains(&self.page_size) {
             return Some(("page_size", format!("{} is not 1 to {MAX_PAGE_SIZE}", self.page_size)));
@@ -279,11 +273,12 @@ impl DefaultsConfig {
         }
         for (key, ids, prefix) in [
             ("defaults.vswitch_ids", self.vswitch_ids.as_slice(), "vsw-"),
-            ("defaults.security_group_id", self.security_group_id.as_slice(), "sg-"),
-            ("defaults.resource_group_id", self.resource_group_id.as_slice(), "rg-"),
-            ("defaults.eip_instance_id", self.eip_instance_id.as_slice(), "eip-"),
+            ("defaults.security_group_id", from_ref(&self.security_group_id), "sg-"),
+            ("defaults.resource_group_id", from_ref(&self.resource_group_id), "rg-"),
+            ("defaults.eip_instance_id", from_ref(&self.eip_instance_id), "eip-"),
         ] {
-            if let Some(bad) = ids.iter().find(|id| !id.starts_with(prefix)) {
+            let given = |id: &&String| key == "defaults.vswitch_ids" || !id.is_empty();
+            if let Some(bad) = ids.iter().filter(given).find(|id| !id.starts_with(prefix)) {
                 return Some((key, format!("`{bad}` does not begin with `{prefix}`")));
             }
         }
@@ -328,8 +323,27 @@ impl DefaultsConfig {
     }
 }
 
-fn is_tag_value(text: &str) -> bool {
-    (1..=mark::MAX_VALUE_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_owner(text: &str) -> bool {
+    text.len() <= mark::MAX_VALUE_CHARS && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A text that an environment variable may have turned into a number.
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Text(String),
+        Number(i64),
+    }
+    Ok(match Text::deserialize(deserializer)? {
+        Text::Text(text) => text,
+        Text::Number(number) => number.to_string(),
+    })
+}
+
+/// An optional text; empty is none.
+pub(crate) fn given(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -412,13 +426,13 @@ mod tests {
                 vec!["unknown variant `lan`", "`public`", "`vpc`"],
             ),
             (
-                json!({"endpoints": {"eci": "http://eci.example.com"}}),
-                vec!["endpoints.eci", "plain HTTP"],
+                json!({"endpoint": "http://eci.example.com"}),
+                vec!["alibaba-eci.endpoint", "plain HTTP", "https"],
             ),
-            (json!({"endpoints": {"vpc": "x/y"}}), vec!["endpoints.vpc", "`x/y`"]),
-            (json!({"owner": ""}), vec!["owner", "1 to 128"]),
+            (json!({"vpc_endpoint": "x/y"}), vec!["vpc_endpoint", "`x/y`"]),
+            (json!({"owner": "x".repeat(129)}), vec!["owner", "longer than 128"]),
             (json!({"owner": "two words"}), vec!["owner", "`two words`"]),
-            (json!({"page_size": 0}), vec!["page_size", "0 is not 1 to 1000"]),
+            (json!({"page_size": 0}), vec!["page_size", "0 is not 1 to 100"]),
             (json!({"build_attempts": 0}), vec!["build_attempts"]),
             (json!({"build_deadline": "60"}), vec!["`60` is not a duration"]),
             (

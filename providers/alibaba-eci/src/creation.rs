@@ -4,7 +4,7 @@ use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, Platfo
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
-use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES};
+use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES, given};
 use crate::mark::Mark;
 use crate::wire::{AcrRegistry, CreateImageCache, DeleteImageCache, Settings, UpdateImageCache};
 
@@ -18,6 +18,22 @@ pub(crate) struct Round {
     pub(crate) attempt: u32,
     /// Raised when the token of the round before leads to a cache that is gone.
     pub(crate) generation: u32,
+}
+
+/// Everything that a request is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) key: &'a CacheKey,
+    pub(crate) spec: &'a CacheSpec,
+    pub(crate) defaults: &'a DefaultsConfig,
+    pub(crate) mark: &'a Mark,
+    /// The public address that was made for this build, if one was.
+    pub(crate) made_address: Option<&'a str>,
+}
+
+/// Whether a public address has to be made for the build: an existing one that the spec names is used instead.
+pub(crate) fn wants_address(spec: &CacheSpec) -> bool {
+    spec.options.public_address.is_some() && spec.options.alibaba.eip_instance_id.is_none()
 }
 
 /// Refuses a spec that the service can never fulfil.
@@ -46,40 +62,29 @@ pub(crate) fn check(spec: &CacheSpec) -> Result<()> {
 }
 
 /// The request that builds the cache.
-pub(crate) fn create(
-    key: &CacheKey,
-    spec: &CacheSpec,
-    round: Round,
-    defaults: &DefaultsConfig,
-    mark: &Mark,
-    region: &str,
-) -> Result<CreateImageCache> {
+pub(crate) fn create(order: &Order<'_>, round: Round, region: &str) -> Result<CreateImageCache> {
+    let Order {
+        key, spec, defaults, ..
+    } = *order;
     let own_vswitches = !spec.options.alibaba.vswitch_ids.is_empty();
-    let mut settings = settings(key, spec, round.attempt, defaults, mark)?;
+    let mut settings = settings(order, round.attempt)?;
     settings.client_token = Some(client_token(key, round, region));
     Ok(CreateImageCache {
         name: key.to_string(),
         settings,
         // The configured zone is that of the configured vSwitches.
-        zone_id: defaults.zone_id.clone().filter(|_| !own_vswitches),
+        zone_id: given(&defaults.zone_id).filter(|_| !own_vswitches),
         plain_http_registries: spec.plain_http_registries.clone(),
         insecure_registries: spec.insecure_registries.clone(),
     })
 }
 
 /// The request that builds the content of the cache `id` anew. Without a token: a later one must not be taken for this one.
-pub(crate) fn update(
-    id: &str,
-    key: &CacheKey,
-    spec: &CacheSpec,
-    attempt: u32,
-    defaults: &DefaultsConfig,
-    mark: &Mark,
-) -> Result<UpdateImageCache> {
+pub(crate) fn update(order: &Order<'_>, attempt: u32, id: &str) -> Result<UpdateImageCache> {
     Ok(UpdateImageCache {
         id: id.to_owned(),
         name: None,
-        settings: settings(key, spec, attempt, defaults, mark)?,
+        settings: settings(order, attempt)?,
     })
 }
 
@@ -91,15 +96,16 @@ pub(crate) fn delete(id: &str) -> DeleteImageCache {
     }
 }
 
-fn settings(
-    key: &CacheKey,
-    spec: &CacheSpec,
-    attempt: u32,
-    defaults: &DefaultsConfig,
-    mark: &Mark,
-) -> Result<Settings> {
+fn settings(order: &Order<'_>, attempt: u32) -> Result<Settings> {
+    let Order {
+        key,
+        spec,
+        defaults,
+        mark,
+        made_address,
+    } = *order;
     let own = &spec.options.alibaba;
-    let first = |own: &Option<String>, default: &Option<String>| own.clone().or_else(|| default.clone());
+    let first = |own: &Option<String>, default: &str| own.clone().or_else(|| given(default));
     let vswitch_ids = match own.vswitch_ids.is_empty() {
         true => &defaults.vswitch_ids,
         false => &own.vswitch_ids,
@@ -112,7 +118,9 @@ fn settings(
         images: spec.images.iter().map(imagecache_core::ImageRef::familiar).collect(),
         security_group_id: first(&own.security_group_id, &defaults.security_group_id),
         vswitch_ids: vswitch_ids.clone(),
-        eip_instance_id: first(&own.eip_instance_id, &defaults.eip_instance_id),
+        eip_instance_id: made_address
+            .map(str::to_owned)
+            .or_else(|| first(&own.eip_instance_id, &defaults.eip_instance_id)),
         resource_group_id: first(&own.resource_group_id, &defaults.resource_group_id),
         client_token: None,
         size_gib: Some(spec.size_gib),
@@ -123,7 +131,7 @@ fn settings(
         flash: spec.options.flash.or(defaults.flash),
         flash_copies: defaults.flash_copies,
         standard_copies: defaults.standard_copies,
-        elimination_strategy: Some(defaults.elimination_strategy.clone()).filter(|strategy| !strategy.is_empty()),
+        elimination_strategy: given(&defaults.elimination_strategy),
         acr_registries,
     })
 }
@@ -169,11 +177,11 @@ impl From<&AcrConfig> for AcrRegistry {
     fn from(config: &AcrConfig) -> Self {
         Self {
             instance_id: config.id.clone(),
-            instance_name: config.name.clone(),
-            region_id: config.region.clone(),
+            instance_name: given(&config.name),
+            region_id: given(&config.region),
             domains: config.domains.clone(),
-            service_arn: config.service_arn.clone(),
-            user_arn: config.user_arn.clone(),
+            service_arn: given(&config.service_arn),
+            user_arn: given(&config.user_arn),
         }
     }
 }

@@ -27,7 +27,8 @@ use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Error, ErrorKind
 use crate::caches::{Caches, Found};
 use crate::client::CREATE;
 use crate::code::TOKEN_MISMATCH;
-use crate::creation::{self, Round};
+use crate::config::given;
+use crate::creation::{self, Order, Round};
 use crate::error::ApiError;
 use crate::mark;
 #[cfg(doc)]
@@ -83,7 +84,8 @@ impl Caches {
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
         let attempt = mark::attempt(&found.entry);
         if found.entry.status == state::UPDATE_FAILED {
-            let request = creation::update(found.id(), key, spec, attempt, &self.defaults, &self.mark)?;
+            let address = self.address(key, spec, attempt).await?;
+            let request = creation::update(&self.order(key, spec, address.as_deref()), attempt, found.id())?;
             self.client.update(&request).await?;
             let phase = Phase::Unknown(state::UPDATING.to_owned());
             return Ok(CacheState { phase, ..found.state });
@@ -118,7 +120,9 @@ impl Caches {
                 attempt: recent.attempt.unwrap_or(1),
                 generation: recent.generation,
             };
-            let request = creation::create(key, spec, round, &self.defaults, &self.mark, self.client.region())?;
+            let address = self.address(key, spec, round.attempt).await?;
+            let order = self.order(key, spec, address.as_deref());
+            let request = creation::create(&order, round, self.client.region())?;
             let answer = match self.client.create(&request).await {
                 Ok(answer) => answer,
                 Err(error) if error.is(TOKEN_MISMATCH) => {
@@ -144,6 +148,31 @@ impl Caches {
         }
         let message = format!("the service keeps answering with caches of `{key}` that were deleted");
         Err(Error::new(ErrorKind::Conflict, crate::NAME, CREATE, message).with_retry_after(Some(LOOK_AGAIN_AFTER)))
+    }
+
+    /// Id of the public address that is made for a build, where the spec asks for one.
+    async fn address(&self, key: &CacheKey, spec: &CacheSpec, attempt: u32) -> Result<Option<String>> {
+        let Some(wanted) = spec.options.public_address.as_ref().filter(|_| creation::wants_address(spec)) else {
+            return Ok(None);
+        };
+        let mut resources = spec.options.alibaba.clone();
+        resources.resource_group_id = resources
+            .resource_group_id
+            .or_else(|| given(&self.defaults.resource_group_id));
+        self.addresses
+            .obtain(key, attempt, wanted, &resources)
+            .await
+            .map(Some)
+    }
+
+    fn order<'a>(&'a self, key: &'a CacheKey, spec: &'a CacheSpec, made_address: Option<&'a str>) -> Order<'a> {
+        Order {
+            key,
+            spec,
+            defaults: &self.defaults,
+            mark: &self.mark,
+            made_address,
+        }
     }
 
     /// The error, with the numbers where a quota is the reason.

@@ -23,7 +23,7 @@ mod sign;
 mod state;
 mod wire;
 
-pub use config::{AcrConfig, AlibabaConfig, DefaultsConfig, EndpointsConfig};
+pub use config::{AcrConfig, AlibabaConfig, DefaultsConfig};
 pub use credential::{
     CredentialChoice, CredentialConfig, CredentialConfigError, Environment, SecretFile, VariableName,
 };

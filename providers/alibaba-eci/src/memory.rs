@@ -4,16 +4,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use imagecache_core::{CacheId, CacheKey};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OwnedMutexGuard;
 
 /// How long a change may be missing from lists. Past it the list is believed.
-pub(crate) const CONSISTENCY_WINDOW: Duration = Duration::from_secs(30);
+pub(crate) const CONSISTENCY_WINDOW: SignedDuration = SignedDuration::from_secs(30);
 /// Keys that nobody asked for in this time are forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(60 * 60);
+const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// What was done under one key.
 #[derive(Debug, Default)]
@@ -71,16 +70,17 @@ impl Memory {
             let old = recent.try_lock().is_ok_and(|recent| {
                 recent
                     .touched
-                    .is_none_or(|touched| now.duration_since(touched).unsigned_abs() > FORGET_AFTER)
+                    .is_none_or(|touched| now.duration_since(touched) > FORGET_AFTER)
             });
             !(idle && old)
         });
     }
 }
 
-/// Whether what happened at `at` may still be missing from lists. A clock that was set back counts as little time.
+/// Whether what happened at `at` may still be missing from lists. After the clock was set back it may: waiting is the lesser
+/// evil.
 pub(crate) fn is_recent(at: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(at).unsigned_abs() < CONSISTENCY_WINDOW
+    now.duration_since(at) < CONSISTENCY_WINDOW
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -115,6 +115,7 @@ mod tests {
         let memory = Memory::default();
         memory.note_deleted("imc-1", at(100));
         assert!(memory.is_deleted("imc-1", at(129)));
+        assert!(memory.is_deleted("imc-1", at(0)), "the clock was set back");
         assert!(!memory.is_deleted("imc-1", at(130)), "then the list is believed");
         assert!(!memory.is_deleted("imc-2", at(100)));
         memory.prune(at(130));

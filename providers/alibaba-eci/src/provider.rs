@@ -12,8 +12,9 @@ use imagecache_core::{
 use crate::NAME;
 use crate::caches::Caches;
 use crate::client::EciClient;
-use crate::config::{AlibabaConfig, REGION_VARIABLE};
+use crate::config::{AlibabaConfig, REGION_VARIABLE, given};
 use crate::credential::{self, CredentialConfigError, Environment};
+use crate::eip::Addresses;
 use crate::mark::Mark;
 use crate::memory::Memory;
 use crate::protocol::Acs3;
@@ -47,17 +48,23 @@ impl AlibabaProvider {
         clock: Clock,
         environment: &Environment,
     ) -> Result<Self> {
-        let config = config.checked(environment.get(REGION_VARIABLE))?;
+        let mut config = config.checked(environment.text(REGION_VARIABLE))?;
+        if let Some(endpoint) = given(&config.sts_endpoint) {
+            config.credentials.sts_endpoint = Some(endpoint);
+        }
         let chain = credential::chain(&config.credentials, environment, &config.region, config.network, &clock);
         let credentials = Arc::new(chain.map_err(configuration_error)?);
         let protocol = Acs3::new(config.endpoints()?);
         let patience = config.patience();
-        let http = Client::new(protocol, credentials, config.http, Arc::clone(&clock));
-        let client = EciClient::new(Arc::new(http), config.region, config.page_size);
+        let http = Arc::new(Client::new(protocol, credentials, config.http, Arc::clone(&clock)));
+        let mark = Mark::new(given(&config.owner).or(owner));
+        let addresses = Addresses::new(Arc::clone(&http), config.region.clone(), mark.clone(), Arc::clone(&clock));
+        let client = EciClient::new(http, config.region, config.page_size);
         Ok(Self {
             caches: Caches {
                 client,
-                mark: Mark::new(config.owner.or(owner)),
+                addresses,
+                mark,
                 defaults: config.defaults,
                 patience,
                 clock,

@@ -7,4 +7,13 @@
     reason = "tests fail by panicking"
 )]
 
+mod answers;
+mod conformance;
 mod credentials;
+mod faults;
+mod mark;
+mod options;
+mod secrets;
+mod states;
+mod support;
+mod tokens;

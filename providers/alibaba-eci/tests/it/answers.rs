@@ -1,0 +1,99 @@
+//! Answers that a well-behaved service would never give.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use imagecache_alibaba_eci::{AlibabaProvider, Environment};
+use imagecache_core::{CacheProvider as _, Error, ErrorKind, system_clock};
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+use crate::support::{OWNER, config, key, spec};
+
+/// A provider whose service answers every call with what `respond` says.
+async fn provider(respond: impl Respond + 'static) -> (MockServer, AlibabaProvider) {
+    let server = MockServer::start().await;
+    Mock::given(wiremock::matchers::any()).respond_with(respond).mount(&server).await;
+    let environment =
+        Environment::from_iter([("ALIBABA_CLOUD_ACCESS_KEY_ID", "id"), ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret")]);
+    let config = config("cn-hangzhou", &server.uri(), json!({}));
+    let provider = AlibabaProvider::with_environment(config, Some(OWNER.to_owned()), system_clock(), &environment);
+    (server, provider.unwrap())
+}
+
+fn always(body: Value) -> impl Respond {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn page(caches: Value, next_token: &str) -> Value {
+    json!({"RequestId": "r", "TotalCount": 1, "ImageCaches": caches, "NextToken": next_token})
+}
+
+/// A cache of ours with this id.
+fn cache(id: &str) -> Value {
+    let tag = |name: &str, value: &str| json!({"Key": format!("imagecache.dev/{name}"), "Value": value});
+    json!({"ImageCacheId": id, "Status": "Ready", "Progress": "100%",
+        "Tags": [tag("managed-by", "imagecache"), tag("owner", OWNER), tag("key", key(&spec()).as_str())]})
+}
+
+async fn list_error(respond: impl Respond + 'static) -> Error {
+    let (_server, provider) = provider(respond).await;
+    provider.list().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn pages_that_repeat_end() {
+    let error = list_error(always(page(json!([]), "again"))).await;
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    assert!(error.message().contains("DescribeImageCaches still has more pages"), "{error}");
+}
+
+#[tokio::test]
+async fn pages_without_end_end() {
+    let count = AtomicUsize::new(0);
+    let endless = move |_: &Request| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        ResponseTemplate::new(200).set_body_json(page(json!([]), &number.to_string()))
+    };
+    let error = list_error(endless).await;
+    assert!(error.message().contains("still has more pages after 2000"), "{error}");
+}
+
+#[tokio::test]
+async fn another_form_than_documented_is_said_without_its_content() {
+    for body in [
+        json!({"RequestId": "r"}),
+        json!({"RequestId": "r", "ImageCaches": "hunter2"}),
+        json!({"RequestId": "r", "ImageCaches": [{"ImageCacheId": {"hunter2": 1}}]}),
+    ] {
+        let error = list_error(always(body.clone())).await;
+        assert_eq!(error.kind(), ErrorKind::Internal, "{body}");
+        assert!(error.message().contains("another form than documented"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_odd_cache_hides_no_other() {
+    let caches = json!([cache("not an id"), {"Tags": null}, cache("imc-good"), cache("imc-good")]);
+    let (_server, provider) = provider(always(page(caches, ""))).await;
+    let listed = provider.list().await.unwrap();
+    assert_eq!(listed.iter().map(|state| state.id.as_str()).collect::<Vec<_>>(), ["imc-good"]);
+}
+
+#[tokio::test]
+async fn a_new_cache_without_an_id_is_an_error() {
+    for id in [json!(""), json!("eci-1"), json!(null), json!(7)] {
+        let create = json!({"RequestId": "r", "ImageCacheId": id, "ImageCaches": []});
+        let (_server, provider) = provider(always(create)).await;
+        let error = provider.ensure(&key(&spec()), &spec()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_with_a_code_is_a_refusal() {
+    let (_server, provider) = provider(always(json!({"RequestId": "r-7", "Code": "Forbidden.RiskControl", "Message": "m"}))).await;
+    let error = provider.list().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(error.request_id(), Some("r-7"));
+}
