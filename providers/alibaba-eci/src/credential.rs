@@ -9,8 +9,6 @@
 
 mod cli_profile;
 mod config;
-mod environment;
-mod files;
 mod keys;
 mod metadata;
 mod plain;
@@ -22,27 +20,29 @@ mod unsigned;
 
 use std::sync::Arc;
 
+pub use imagecache_cloud_http::source::Environment;
+use imagecache_cloud_http::source::{EnvironmentNames, EnvironmentSource};
 use imagecache_cloud_http::{CredentialSource, Credentials};
 use imagecache_core::{BoxError, Clock, Secret};
 use url::{Host, Url};
 
 pub use config::{CredentialChoice, CredentialConfig, SecretFile, VariableName};
-pub use environment::Environment;
 
 use self::metadata::{Expectation, Metadata, Sessions};
 use self::recipe::{Services, SharedServices};
 use self::sources::{
-    AssumedRole, CliProfile, CredentialsUri, EnvironmentKeys, InstanceRole, Reference, SharedProfile, Wanted,
-    WorkloadIdentity,
+    AssumedRole, CliProfile, CredentialsUri, InstanceRole, Reference, SharedProfile, Wanted, WorkloadIdentity,
 };
 use self::sts::{Role, Sts};
 use crate::endpoint::{self, EndpointError, Endpoints, Network};
 
 /// Names of the vendor's environment variables.
 mod variables {
-    pub(super) const KEY_ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
-    pub(super) const KEY_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
-    pub(super) const TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
+    pub(super) const KEY: super::EnvironmentNames = super::EnvironmentNames {
+        id: "ALIBABA_CLOUD_ACCESS_KEY_ID",
+        secret: "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+        token: Some("ALIBABA_CLOUD_SECURITY_TOKEN"),
+    };
     pub(super) const ROLE_ARN: &str = "ALIBABA_CLOUD_ROLE_ARN";
     pub(super) const ROLE_SESSION: &str = "ALIBABA_CLOUD_ROLE_SESSION_NAME";
     pub(super) const OIDC_PROVIDER: &str = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN";
@@ -165,21 +165,21 @@ fn services(
     network: Network,
     clock: &Clock,
 ) -> Result<Services, CredentialConfigError> {
-    let network = if environment.is_true(variables::VPC_ENDPOINTS) {
+    let network = if is_on(environment, variables::VPC_ENDPOINTS) {
         Network::Vpc
     } else {
         network
     };
     let chosen = config.role_session_name.as_deref();
     let session_name = chosen
-        .or_else(|| environment.get(variables::ROLE_SESSION))
+        .or_else(|| environment.text(variables::ROLE_SESSION))
         .unwrap_or(DEFAULT_SESSION_NAME);
-    let sessions = if environment.is_true(variables::SESSIONS_ONLY) {
+    let sessions = if is_on(environment, variables::SESSIONS_ONLY) {
         Sessions::Required
     } else {
         Sessions::Preferred
     };
-    let metadata = if environment.is_true(variables::INSTANCE_DISABLED) {
+    let metadata = if is_on(environment, variables::INSTANCE_DISABLED) {
         None
     } else {
         let endpoint = metadata_endpoint(config.metadata_endpoint.as_deref())?;
@@ -187,7 +187,7 @@ fn services(
     };
     Ok(Services {
         sts: Sts {
-            region: environment.get(variables::STS_REGION).unwrap_or(region).to_owned(),
+            region: environment.text(variables::STS_REGION).unwrap_or(region).to_owned(),
             network,
             endpoint: config.sts_endpoint.clone(),
             session_name: session_name.to_owned(),
@@ -195,6 +195,13 @@ fn services(
         },
         metadata,
     })
+}
+
+/// Whether a switch is on.
+fn is_on(environment: &Environment, name: &str) -> bool {
+    environment
+        .text(name)
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// The metadata service's endpoint: its fixed address may be plain HTTP, for it never leaves the machine.
@@ -269,6 +276,10 @@ impl Links<'_> {
         })
     }
 
+    fn in_home(&self, path: &str) -> Option<std::path::PathBuf> {
+        Some(std::path::Path::new(self.environment.text("HOME")?).join(path))
+    }
+
     fn is_auto(&self) -> bool {
         self.config.source == CredentialChoice::Auto
     }
@@ -281,7 +292,7 @@ impl Links<'_> {
     }
 
     fn environment_keys(&self) -> Link {
-        Box::new(EnvironmentKeys(self.environment.clone()))
+        Box::new(EnvironmentSource::new(variables::KEY, self.environment.clone()))
     }
 
     fn workload_identity(&self) -> Link {
@@ -293,16 +304,15 @@ impl Links<'_> {
 
     fn profile(&self) -> Option<String> {
         let named = self.config.profile.clone();
-        named.or_else(|| self.environment.get(variables::PROFILE).map(str::to_owned))
+        named.or_else(|| self.environment.text(variables::PROFILE).map(str::to_owned))
     }
 
     fn cli_file(&self) -> Option<std::path::PathBuf> {
-        if self.is_auto() && self.config.cli_config_file.is_none() && self.environment.is_true(variables::CLI_DISABLED)
-        {
+        if self.is_auto() && self.config.cli_config_file.is_none() && is_on(self.environment, variables::CLI_DISABLED) {
             return None;
         }
         let named = self.config.cli_config_file.clone();
-        named.or_else(|| self.environment.in_home(".aliyun/config.json"))
+        named.or_else(|| self.in_home(".aliyun/config.json"))
     }
 
     fn cli_profile(&self) -> Option<Link> {
@@ -317,8 +327,8 @@ impl Links<'_> {
     fn shared_file(&self) -> Option<std::path::PathBuf> {
         let named = self.config.credentials_file.clone();
         named
-            .or_else(|| self.environment.get(variables::SHARED_FILE).map(Into::into))
-            .or_else(|| self.environment.in_home(".alibabacloud/credentials"))
+            .or_else(|| self.environment.text(variables::SHARED_FILE).map(Into::into))
+            .or_else(|| self.in_home(".alibabacloud/credentials"))
     }
 
     fn shared_profile(&self) -> Option<Link> {
@@ -334,7 +344,7 @@ impl Links<'_> {
 
     fn instance_role(&self) -> Link {
         let named = self.config.instance_role.clone();
-        let role = named.or_else(|| self.environment.get(variables::INSTANCE_ROLE).map(str::to_owned));
+        let role = named.or_else(|| self.environment.text(variables::INSTANCE_ROLE).map(str::to_owned));
         let certain = role.is_some() || !self.is_auto();
         Box::new(InstanceRole {
             role,
@@ -349,7 +359,7 @@ impl Links<'_> {
 
     fn uri(&self) -> Result<Option<Link>, CredentialConfigError> {
         let named = self.config.credentials_uri.as_deref();
-        let text = named.or_else(|| self.environment.get(variables::URI));
+        let text = named.or_else(|| self.environment.text(variables::URI));
         let link = |uri| Ok(Box::new(CredentialsUri(uri)) as Link);
         text.map(|text| credentials_uri(text).and_then(link)).transpose()
     }

@@ -45,8 +45,8 @@ struct Profile {
 
 impl CliFile {
     /// Reads the file; the error repeats nothing of it.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        parse_json(bytes)
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        parse_json(text.as_bytes())
     }
 
     /// The recipe of the profile `wanted`, or of the current one; `None` when there is no such profile, or nobody has filled
@@ -65,17 +65,13 @@ impl CliFile {
 
     fn recipe_of(&self, profile: &Profile, depth: usize) -> Result<Recipe, String> {
         match profile.mode.as_str() {
-            "AK" => keys(
-                profile.access_key_id.as_deref(),
-                profile.access_key_secret.as_deref(),
-                None,
-            ),
+            "AK" => keys(profile.access_key_id.clone(), profile.access_key_secret.clone(), None),
             "StsToken" => profile.temporary_keys(),
             "RamRoleArn" => Ok(Recipe::Role {
                 base: Box::new(keys(
-                    profile.access_key_id.as_deref(),
-                    profile.access_key_secret.as_deref(),
-                    profile.sts_token.as_deref(),
+                    profile.access_key_id.clone(),
+                    profile.access_key_secret.clone(),
+                    profile.sts_token.clone(),
                 )?),
                 role: profile.role()?,
             }),
@@ -118,11 +114,7 @@ impl Profile {
 
     fn temporary_keys(&self) -> Result<Recipe, String> {
         let token = filled(&self.sts_token).ok_or_else(|| missing("sts_token"))?;
-        let recipe = keys(
-            self.access_key_id.as_deref(),
-            self.access_key_secret.as_deref(),
-            Some(&token),
-        )?;
+        let recipe = keys(self.access_key_id.clone(), self.access_key_secret.clone(), Some(token))?;
         let expires_at = self
             .sts_expiration
             .filter(|seconds| *seconds > 0)
@@ -162,7 +154,7 @@ mod tests {
 
     fn recipe(profile: &str, wanted: Option<&str>) -> Result<Option<Recipe>, String> {
         let text = format!(r#"{{"current": "one", "profiles": [{profile}], "meta_path": ""}}"#);
-        CliFile::parse(text.as_bytes())?.recipe(wanted)
+        CliFile::parse(&text)?.recipe(wanted)
     }
 
     const KEYS: &str = r#""access_key_id": "LTAIid", "access_key_secret": "hunter2""#;
@@ -258,7 +250,7 @@ mod tests {
             recipe(r#"{"name": "one", "mode": "AK"}"#, Some("one")).is_err(),
             "named, so it should be"
         );
-        assert!(CliFile::parse(b"{}").unwrap().recipe(None).unwrap().is_none());
+        assert!(CliFile::parse("{}").unwrap().recipe(None).unwrap().is_none());
     }
 
     #[test]
@@ -270,7 +262,7 @@ mod tests {
             r#"{"profiles": [{"access_key_secret": "hunter2"#,
             "hunter2",
         ] {
-            let wrong = CliFile::parse(text.as_bytes()).err().unwrap();
+            let wrong = CliFile::parse(text).err().unwrap();
             assert!(!wrong.contains("hunter2"), "{text}: {wrong}");
         }
     }

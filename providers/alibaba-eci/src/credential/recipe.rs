@@ -65,15 +65,16 @@ impl Services {
 }
 
 /// The keys of a profile; the text names what is missing.
-pub(super) fn keys(id: Option<&str>, secret: Option<&str>, token: Option<&str>) -> Result<Recipe, String> {
-    let filled = |value: Option<&str>, what: &str| {
-        let value = value.map(str::trim).filter(|value| !value.is_empty());
-        value.map(str::to_owned).ok_or_else(|| missing(what))
+pub(super) fn keys(id: Option<String>, secret: Option<String>, token: Option<String>) -> Result<Recipe, String> {
+    let filled = |value: Option<String>| {
+        value
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
     };
     Ok(Recipe::Keys(Credential {
-        id: filled(id, "access_key_id")?,
-        secret: Secret::new(filled(secret, "access_key_secret")?),
-        token: filled(token, "").ok().map(Secret::new),
+        id: filled(id).ok_or_else(|| missing("access_key_id"))?,
+        secret: Secret::new(filled(secret).ok_or_else(|| missing("access_key_secret"))?),
+        token: filled(token).map(Secret::new),
         expires_at: None,
     }))
 }

@@ -1,28 +1,38 @@
 //! The links of the chain: where a credential may come from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
+use imagecache_cloud_http::source::{Environment, IniFile, read_secret_file};
 use imagecache_cloud_http::{Credential, CredentialError, CredentialSource, Credentials};
 use imagecache_core::Secret;
 use url::Url;
 
 use super::cli_profile::CliFile;
 use super::config::{CredentialConfig, SecretFile, VariableName};
-use super::environment::Environment;
 use super::keys::{Keys, invalid, parse_json};
 use super::metadata::Expectation;
 use super::plain::{Plain, route};
 use super::recipe::{Recipe, SharedServices};
-use super::shared_profile::SharedFile;
 use super::sts::{OidcRole, Role};
-use super::{files, variables};
+use super::{shared_profile, variables};
 
 /// Whoever answers at a credentials URI may have to ask others first; the vendor's SDK waits as long.
 const URI_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A file's text without the white space around it: files end in a newline. It must be there.
+pub(super) async fn secret_in(name: &str, path: &Path) -> Result<Secret<String>, CredentialError> {
+    let wrong = |what: &str| invalid(name, format!("file `{}` {what}", path.display()));
+    let read = read_secret_file(path).await;
+    let text = read.map_err(|error| invalid(name, error.to_string()))?;
+    match text.ok_or_else(|| wrong("does not exist"))?.expose().trim() {
+        "" => Err(wrong("is empty")),
+        secret => Ok(Secret::new(secret.to_owned())),
+    }
+}
 
 /// Variables and files that the configuration names.
 #[derive(Debug)]
@@ -43,7 +53,7 @@ impl Reference {
                 let variable = variable.as_str();
                 let value = self
                     .environment
-                    .get(variable)
+                    .text(variable)
                     .map(str::trim)
                     .filter(|value| !value.is_empty());
                 let value = value.ok_or_else(|| {
@@ -54,7 +64,7 @@ impl Reference {
                 })?;
                 Ok(Some(Secret::new(value.to_owned())))
             }
-            (None, Some(file)) => files::secret(&self.name(), file.as_path()).await.map(Some),
+            (None, Some(file)) => secret_in(&self.name(), file.as_path()).await.map(Some),
             (None, None) => Ok(None),
         }
     }
@@ -99,40 +109,6 @@ impl CredentialSource for Reference {
     }
 }
 
-/// The access key in the vendor's variables.
-#[derive(Debug)]
-pub(super) struct EnvironmentKeys(pub(super) Environment);
-
-#[async_trait]
-impl CredentialSource for EnvironmentKeys {
-    fn name(&self) -> String {
-        "environment".to_owned()
-    }
-
-    async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        let get = |name: &str| {
-            self.0
-                .get(name)
-                .map(str::trim)
-                .filter(|value| !value.is_empty())
-                .map(str::to_owned)
-        };
-        let lonely =
-            |there: &str, gone: &str| Err(invalid(&self.name(), format!("`{there}` is set and `{gone}` is not")));
-        match (get(variables::KEY_ID), get(variables::KEY_SECRET)) {
-            (None, None) => Ok(None),
-            (Some(_), None) => lonely(variables::KEY_ID, variables::KEY_SECRET),
-            (None, Some(_)) => lonely(variables::KEY_SECRET, variables::KEY_ID),
-            (Some(id), Some(secret)) => Ok(Some(Credential {
-                id,
-                secret: Secret::new(secret),
-                token: get(variables::TOKEN).map(Secret::new),
-                expires_at: None,
-            })),
-        }
-    }
-}
-
 /// The workload identity that the cluster gives to a pod.
 #[derive(Debug)]
 pub(super) struct WorkloadIdentity {
@@ -147,7 +123,7 @@ impl CredentialSource for WorkloadIdentity {
     }
 
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        let get = |name: &str| self.environment.get(name).map(str::to_owned);
+        let get = |name: &str| self.environment.text(name).map(str::to_owned);
         let (provider_arn, token_file) = (get(variables::OIDC_PROVIDER), get(variables::OIDC_TOKEN_FILE));
         if provider_arn.is_none() && token_file.is_none() {
             // A role alone may be meant for something else.
@@ -198,9 +174,10 @@ impl CredentialSource for CliProfile {
 
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
         let name = self.name();
-        let recipe = match files::read(&name, &self.file).await? {
+        let read = read_secret_file(&self.file).await;
+        let recipe = match read.map_err(|error| invalid(&name, error.to_string()))? {
             None => None,
-            Some(bytes) => CliFile::parse(&bytes)
+            Some(text) => CliFile::parse(text.expose())
                 .map_err(|wrong| invalid(&name, format!("the file is {wrong}")))?
                 .recipe(self.profile.as_deref())
                 .map_err(|wrong| invalid(&name, wrong))?,
@@ -232,12 +209,12 @@ impl CredentialSource for SharedProfile {
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
         let name = self.name();
         let profile = self.wanted.profile.as_deref();
-        let recipe = match files::read(&name, &self.file).await? {
+        let read = IniFile::read(&self.file).await;
+        let recipe = match read.map_err(|error| invalid(&name, error.to_string()))? {
             None => None,
-            Some(bytes) => SharedFile::parse(&bytes)
-                .map_err(|wrong| invalid(&name, format!("the file is {wrong}")))?
-                .recipe(profile.unwrap_or("default"))
-                .map_err(|wrong| invalid(&name, wrong))?,
+            Some(file) => {
+                shared_profile::recipe(&file, profile.unwrap_or("default")).map_err(|wrong| invalid(&name, wrong))?
+            }
         };
         match (recipe, profile, &self.wanted.asked_before) {
             (Some(recipe), ..) => self.services.follow(&name, &recipe).await.map(Some),

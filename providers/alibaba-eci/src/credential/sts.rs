@@ -99,7 +99,7 @@ impl Sts {
     /// Assumes a role with the OIDC token that its file holds now.
     pub(super) async fn exchange(&self, name: &str, oidc: &OidcRole) -> Result<Credential, CredentialError> {
         let role = &oidc.role;
-        let token = super::files::secret(name, &oidc.token_file).await?;
+        let token = super::sources::secret_in(name, &oidc.token_file).await?;
         let mut url = self.endpoints(name, role)?.url(Product::Sts).clone();
         let mut query = Parameters::new();
         query.set("Action", "AssumeRoleWithOIDC");

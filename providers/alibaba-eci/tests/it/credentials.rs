@@ -479,8 +479,8 @@ const BROKEN: &[(&str, Prepare, &[&str])] = &[
         |machine| machine.var("ALIBABA_CLOUD_ACCESS_KEY_SECRET", PLANTED),
         &[
             "environment",
-            "`ALIBABA_CLOUD_ACCESS_KEY_ID` is not",
-            "`ALIBABA_CLOUD_ACCESS_KEY_SECRET` is set",
+            "ALIBABA_CLOUD_ACCESS_KEY_ID is not",
+            "ALIBABA_CLOUD_ACCESS_KEY_SECRET is set",
         ],
     ),
     (
@@ -566,7 +566,7 @@ const BROKEN: &[(&str, Prepare, &[&str])] = &[
     (
         "a shared file that is no INI",
         |machine| machine.shared(PLANTED),
-        &["shared profile file", ".alibabacloud/credentials", "line 2"],
+        &["shared profile file", ".alibabacloud/credentials", "is no INI file"],
     ),
     (
         "a shared file with lines run together",
