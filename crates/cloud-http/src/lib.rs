@@ -14,6 +14,7 @@ mod exchange;
 mod limiter;
 mod rate;
 mod retry;
+pub mod source;
 
 pub use call::{Answer, CallError, CallProblem, Effect, Protocol, Refusal, RefusalClass, Signing};
 pub use client::Client;

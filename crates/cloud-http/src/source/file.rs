@@ -1,0 +1,69 @@
+//! Files that hold secrets, read anew each time: whoever renews them writes to the same path.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use imagecache_core::{BoxError, Secret};
+use tokio::io::AsyncReadExt as _;
+
+/// No secret is longer; a path to something else is refused instead of read.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// A whole text file; `None` when there is none.
+///
+/// # Errors
+///
+/// When it is there and cannot be read. Names the path and holds nothing of the content.
+pub async fn read_secret_file(path: &Path) -> Result<Option<Secret<String>>, BoxError> {
+    let wrong = |what: String| BoxError::from(format!("file `{}` {what}", path.display()));
+    let file = match tokio::fs::File::open(path).await {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes).await;
+    read.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(wrong("is longer than 1 MiB".to_owned()));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(_) => Err(wrong("is not UTF-8 text".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn says_what_is_wrong_and_nothing_of_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content, expected) in [
+            ("absent", None, Ok(None)),
+            ("text", Some(b"hunter2\n".to_vec()), Ok(Some("hunter2\n"))),
+            ("binary", Some(b"hunter2\xff".to_vec()), Err("is not UTF-8 text")),
+            ("long", Some(b"hunter2".repeat(200_000)), Err("is longer than 1 MiB")),
+        ] {
+            let path = dir.path().join(name);
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            match (read_secret_file(&path).await, expected) {
+                (Ok(found), Ok(expected)) => {
+                    assert_eq!(found.as_ref().map(|text| text.expose().as_str()), expected, "{name}");
+                }
+                (Err(error), Err(part)) => {
+                    let text = format!("{error} {error:?}");
+                    assert!(
+                        text.contains(part) && text.contains(name) && !text.contains("hunter"),
+                        "{text}"
+                    );
+                }
+                (found, _) => panic!("{name}: {found:?}"),
+            }
+        }
+        assert!(read_secret_file(dir.path()).await.is_err(), "a directory");
+    }
+}
