@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use imagecache_core::Clock;
+use imagecache_core::{BoxError, Clock};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field};
 
@@ -129,7 +129,9 @@ impl<P: Protocol> Client<P> {
             .get()
             .await
             .map_err(|error| Failed::stop(error.into()))?;
-        let request = self.sign(call, &credential).map_err(Failed::stop)?;
+        let request = self
+            .sign(call, &credential)
+            .map_err(|error| Failed::stop(CallProblem::Request(error)))?;
         let host = request
             .uri()
             .authority()
@@ -158,15 +160,15 @@ impl<P: Protocol> Client<P> {
         Err(self.refused(refusal, &answer, &credential, host))
     }
 
-    fn sign(&self, call: &P::Call, credential: &Credential) -> Result<http::Request<Bytes>, CallProblem> {
+    fn sign(&self, call: &P::Call, credential: &Credential) -> Result<http::Request<Bytes>, BoxError> {
         let mut bytes = [0; NONCE_BYTES];
-        getrandom::fill(&mut bytes).map_err(|error| CallProblem::Request(error.into()))?;
+        getrandom::fill(&mut bytes)?;
         let signing = Signing {
             credential,
             at: self.offset.apply((self.clock)()),
             nonce: &hex::encode(bytes),
         };
-        self.protocol.request(call, &signing).map_err(CallProblem::Request)
+        self.protocol.request(call, &signing)
     }
 
     /// What a refusal means for the next attempt, and what is learnt from it.

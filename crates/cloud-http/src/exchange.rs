@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::Method;
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use imagecache_core::BoxError;
 use rustls::RootCertStore;
 use tokio::time::timeout;
@@ -162,9 +163,16 @@ pub async fn exchange(
     request: http::Request<Bytes>,
     limit: Duration,
 ) -> Result<Answer, ExchangeError> {
+    let (method, empty) = (request.method().clone(), request.body().is_empty());
     let mut request = reqwest::Request::try_from(request).map_err(|error| ExchangeError::Request(plain(error)))?;
     // Written by the HTTP library from the URL; in HTTP/2 there is no such header.
     request.headers_mut().remove(HOST);
+    // The HTTP library leaves it out for an empty body, and some gateways refuse that with a 411.
+    if empty && matches!(method, Method::POST | Method::PUT) {
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     match timeout(limit, whole_answer(client, request)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(ExchangeError::NoAnswer(TimedOut(limit).into())),

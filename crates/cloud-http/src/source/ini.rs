@@ -21,30 +21,34 @@ impl IniFile {
     ///
     /// # Errors
     ///
-    /// When it is there and cannot be read or is no INI file. Names the path and line and holds nothing of the content.
+    /// When it is there and cannot be read or is no INI file. Names the path and holds nothing of the content.
     pub async fn read(path: &Path) -> Result<Option<Self>, BoxError> {
         let Some(text) = read_secret_file(path).await? else {
             return Ok(None);
         };
-        let parsed = Self::parse(text.expose());
-        parsed
-            .map(Some)
-            .map_err(|line| format!("file `{}` is no INI file: line {line}", path.display()).into())
+        match Self::parse(text.expose()) {
+            Ok(file) => Ok(Some(file)),
+            Err(what) => Err(format!("file `{}` is no INI file: {what}", path.display()).into()),
+        }
     }
 
-    /// Parses `text`; the error is the line that is wrong.
-    fn parse(text: &str) -> Result<Self, usize> {
+    /// Parses `text`; the error holds nothing of it.
+    fn parse(text: &str) -> Result<Self, String> {
         let options = ParseOption {
             enabled_quote: false,
             enabled_escape: false,
             ..ParseOption::default()
         };
         // The parser's own message is dropped: it may repeat what it read.
-        let ini = Ini::load_from_str_opt(text, options).map_err(|error| error.line)?;
+        let ini = Ini::load_from_str_opt(text, options).map_err(|error| format!("error before line {}", error.line))?;
         let mut sections = BTreeMap::<String, IniSection>::new();
         for (name, properties) in &ini {
             let section = sections.entry(name.unwrap_or_default().trim().to_owned()).or_default();
             for (key, value) in properties {
+                // The parser takes a line without `=` and the next one together for a key.
+                if key.contains(['\r', '\n']) {
+                    return Err("it has a line that is neither section nor `key = value`".to_owned());
+                }
                 section
                     .0
                     .insert(key.trim().to_owned(), Secret::new(value.trim().to_owned()));
@@ -91,14 +95,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn mistakes_name_the_line_only() {
+    async fn mistakes_repeat_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("credentials.ini");
         assert!(IniFile::read(&path).await.unwrap().is_none());
-        std::fs::write(&path, "[default]\nid = x\nhunter2hunter2\n[b]\n").unwrap();
-        let error = IniFile::read(&path).await.unwrap_err();
-        let text = format!("{error} {error:?}");
-        assert!(text.contains("credentials.ini") && text.contains("line 3"), "{text}");
-        assert!(!text.contains("hunter2"), "{text}");
+        for (content, part) in [
+            ("[default]\nid = x\nhunter2hunter2\n[b]\n", "before line 5"),
+            (
+                "[default]\nhunter2hunter2\nid = x\n",
+                "neither section nor `key = value`",
+            ),
+            ("[default\nid = hunter2\n", "before line"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = IniFile::read(&path).await.unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("credentials.ini") && text.contains(part), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use imagecache_cloud_http::{CallProblem, Cause, ClientConfig, RULES, RefusalClass};
+use imagecache_cloud_http::{CallProblem, Cause, ClientConfig, RULES, Rate, RefusalClass};
 use tokio::net::TcpListener;
 
 use crate::support::{CREATE, LIST, Reply, Server, client, client_with, config, numbered, ok, refusal, refusal_with};
@@ -159,6 +159,7 @@ async fn the_whole_call_has_a_limit_too() {
 
 #[tokio::test]
 async fn waits_as_long_as_asked() {
+    let mut tasks = tokio::task::JoinSet::new();
     for (name, headers, at_least) in [
         ("seconds", vec![("retry-after", "1")], 1000),
         ("own header", vec![("x-retry-after-ms", "700")], 700),
@@ -182,12 +183,18 @@ async fn waits_as_long_as_asked() {
         ),
     ] {
         for class in ["throttled", "unavailable"] {
-            let server = Server::start(vec![refusal_with(class, &headers), ok()]).await;
-            client(&server, config()).call(&LIST).await.unwrap();
-            let received = server.received();
-            let wait = received[1].at - received[0].at;
-            assert!(wait >= Duration::from_millis(at_least), "{name} {class}: {wait:?}");
+            let headers = headers.clone();
+            tasks.spawn(async move {
+                let server = Server::start(vec![refusal_with(class, &headers), ok()]).await;
+                client(&server, config()).call(&LIST).await.unwrap();
+                let received = server.received();
+                let wait = received[1].at - received[0].at;
+                assert!(wait >= Duration::from_millis(at_least), "{name} {class}: {wait:?}");
+            });
         }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
     }
 }
 
@@ -215,13 +222,12 @@ async fn throttling_holds_the_other_calls_of_the_action_back() {
         ok(),
     ])
     .await;
-    let client = client(
-        &server,
-        ClientConfig {
-            total_timeout: Duration::from_secs(2),
-            ..config()
-        },
-    );
+    let limits = ClientConfig {
+        total_timeout: Duration::from_secs(2),
+        rates: [("ListThings".to_owned(), Rate::per_second(5))].into(),
+        ..config()
+    };
+    let client = client(&server, limits);
     // The pause of one action leaves another alone.
     client.call(&CREATE).await.unwrap_err();
     client.call(&LIST).await.unwrap();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use imagecache_cloud_http::{CallProblem, ExchangeError, RefusalClass, Route, exchange, http_client};
+use tokio::net::TcpListener;
 
 use crate::support::{CREATE, LIST, Reply, Server, client, config, ok};
 
@@ -58,14 +59,14 @@ async fn an_exchange_without_a_call_for_sources() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_none_means_not_sent() {
-    // The server closes what it cannot read: no TLS comes about.
-    let server = Server::start(Vec::new()).await;
-    let http = http_client(Route::Direct).unwrap();
-    let request = http::Request::get(format!("https://{}/", server.address))
+async fn a_handshake_that_fails_means_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let request = http::Request::get(format!("https://{}/", listener.local_addr().unwrap()))
         .body(Bytes::new())
         .unwrap();
-    // The server waits for a line that a handshake need not have: the client's own limit ends it.
-    let error = exchange(&http, request, Duration::from_secs(20)).await.unwrap_err();
+    let hang_up = async { drop(listener.accept().await.unwrap()) };
+    let http = http_client(Route::Direct).unwrap();
+    let (outcome, ()) = tokio::join!(exchange(&http, request, Duration::from_secs(5)), hang_up);
+    let error = outcome.unwrap_err();
     assert!(matches!(error, ExchangeError::NotSent(_)), "{error:?}");
 }
