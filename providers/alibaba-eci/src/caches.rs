@@ -221,9 +221,13 @@ fn forget(recent: &mut Recent) {
     recent.mismatch_since = None;
 }
 
+/// Whether there is no such cache. A key that is not found is another matter, and has another kind.
 fn is_absent(error: &ApiError) -> bool {
-    error.kind() == ErrorKind::NotFound
-        || error
+    match error.kind() {
+        ErrorKind::NotFound => true,
+        ErrorKind::Internal => error
             .refusal()
-            .is_some_and(|refusal| refusal.code.ends_with("NotFound"))
+            .is_some_and(|refusal| refusal.code.ends_with("NotFound")),
+        _ => false,
+    }
 }

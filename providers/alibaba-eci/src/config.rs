@@ -233,7 +233,10 @@ impl AlibabaConfig {
         }
         if !is_owner(&self.owner) {
             let (owner, limit) = (&self.owner, mark::MAX_VALUE_CHARS);
-            return Some(("owner", format!("`{owner}` is longer than {limit} or holds more than printable ASCII characters")));
+            return Some((
+                "owner",
+                format!("`{owner}` is longer than {limit} or holds more than printable ASCII characters"),
+            ));
         }
         if !(1..=MAX_PAGE_SIZE).contains(&self.page_size) {
             return Some(("page_size", format!("{} is not 1 to {MAX_PAGE_SIZE}", self.page_size)));

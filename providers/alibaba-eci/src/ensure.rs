@@ -152,17 +152,19 @@ impl Caches {
 
     /// Id of the public address that is made for a build, where the spec asks for one.
     async fn address(&self, key: &CacheKey, spec: &CacheSpec, attempt: u32) -> Result<Option<String>> {
-        let Some(wanted) = spec.options.public_address.as_ref().filter(|_| creation::wants_address(spec)) else {
+        let Some(wanted) = spec
+            .options
+            .public_address
+            .as_ref()
+            .filter(|_| creation::wants_address(spec))
+        else {
             return Ok(None);
         };
         let mut resources = spec.options.alibaba.clone();
         resources.resource_group_id = resources
             .resource_group_id
             .or_else(|| given(&self.defaults.resource_group_id));
-        self.addresses
-            .obtain(key, attempt, wanted, &resources)
-            .await
-            .map(Some)
+        self.addresses.obtain(key, attempt, wanted, &resources).await.map(Some)
     }
 
     fn order<'a>(&'a self, key: &'a CacheKey, spec: &'a CacheSpec, made_address: Option<&'a str>) -> Order<'a> {

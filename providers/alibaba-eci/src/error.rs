@@ -15,7 +15,7 @@ use crate::{NAME, code};
 pub(crate) enum ApiError {
     /// The call did not succeed.
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(Box<CallError>),
     /// A success whose content is not as documented.
     #[error("{action} gave an answer of another form than documented, at line {line} column {column}")]
     Unexpected {
@@ -48,10 +48,10 @@ impl ApiError {
     /// What the service refused, if it did.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         match self {
-            Self::Call(CallError {
-                problem: CallProblem::Refused(refusal) | CallProblem::ClockSkew { refusal, .. },
-                ..
-            }) => Some(refusal),
+            Self::Call(error) => match &error.problem {
+                CallProblem::Refused(refusal) | CallProblem::ClockSkew { refusal, .. } => Some(refusal),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -80,6 +80,12 @@ impl ApiError {
         let refusal = self.refusal()?;
         let table = || code::known(&refusal.code, &refusal.message).and_then(|meaning| meaning.wait);
         refusal.retry_after.or_else(table)
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        Self::Call(Box::new(error))
     }
 }
 

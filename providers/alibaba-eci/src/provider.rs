@@ -58,7 +58,12 @@ impl AlibabaProvider {
         let patience = config.patience();
         let http = Arc::new(Client::new(protocol, credentials, config.http, Arc::clone(&clock)));
         let mark = Mark::new(given(&config.owner).or(owner));
-        let addresses = Addresses::new(Arc::clone(&http), config.region.clone(), mark.clone(), Arc::clone(&clock));
+        let addresses = Addresses::new(
+            Arc::clone(&http),
+            config.region.clone(),
+            mark.clone(),
+            Arc::clone(&clock),
+        );
         let client = EciClient::new(http, config.region, config.page_size);
         Ok(Self {
             caches: Caches {

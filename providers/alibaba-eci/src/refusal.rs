@@ -10,7 +10,7 @@ use imagecache_cloud_http::{Answer, Refusal, RefusalClass};
 use serde_json::Value;
 
 use crate::code;
-use crate::params::Parameters;
+use crate::params::{self, Parameters};
 
 /// How long to wait, in milliseconds; read by the vendor's SDK and so perhaps sent.
 const RETRY_AFTER_HEADER: &str = "x-acs-retry-after";
@@ -104,9 +104,10 @@ fn message(envelope: &Envelope, status: StatusCode, parameters: &Parameters) -> 
         .values_of(SECRET_PARAMETERS)
         .filter(|secret| !secret.is_empty())
     {
-        text = text
-            .replace(secret, REDACTED)
-            .replace(&crate::params::encode(secret), REDACTED);
+        let encoded = params::encode(secret);
+        for form in [secret, &encoded, &encoded.replace("%20", "+")] {
+            text = text.replace(form, REDACTED);
+        }
     }
     if let Some(denial) = &envelope.denial {
         text = format!("{text} ({denial})");

@@ -63,19 +63,54 @@ fn every_problem_has_its_kind() {
             ErrorKind::Unavailable,
             None,
         ),
-        ("the table", refusal(Class::Final, "QuotaExceeded", None), ErrorKind::QuotaExceeded, Some(120)),
-        ("stock", refusal(Class::Final, "OperationDenied.NoStock", None), ErrorKind::Unavailable, Some(300)),
+        (
+            "the table",
+            refusal(Class::Final, "QuotaExceeded", None),
+            ErrorKind::QuotaExceeded,
+            Some(120),
+        ),
+        (
+            "stock",
+            refusal(Class::Final, "OperationDenied.NoStock", None),
+            ErrorKind::Unavailable,
+            Some(300),
+        ),
         (
             "what the service says wins",
             refusal(Class::Throttled, "Throttling", Some(Duration::from_secs(7))),
             ErrorKind::RateLimited,
             Some(7),
         ),
-        ("unknown 4xx", refusal(Class::Final, "New", None), ErrorKind::Internal, None),
-        ("unknown 5xx", refusal(Class::Unavailable, "New", None), ErrorKind::Unavailable, None),
-        ("a proxy's page", refusal(Class::Undecodable, "HTTP 200", None), ErrorKind::Unavailable, None),
-        ("unknown, throttled", refusal(Class::Throttled, "New", None), ErrorKind::RateLimited, None),
-        ("unknown conflict", refusal(Class::Conflict, "New", None), ErrorKind::Conflict, None),
+        (
+            "unknown 4xx",
+            refusal(Class::Final, "New", None),
+            ErrorKind::Internal,
+            None,
+        ),
+        (
+            "unknown 5xx",
+            refusal(Class::Unavailable, "New", None),
+            ErrorKind::Unavailable,
+            None,
+        ),
+        (
+            "a proxy's page",
+            refusal(Class::Undecodable, "HTTP 200", None),
+            ErrorKind::Unavailable,
+            None,
+        ),
+        (
+            "unknown, throttled",
+            refusal(Class::Throttled, "New", None),
+            ErrorKind::RateLimited,
+            None,
+        ),
+        (
+            "unknown conflict",
+            refusal(Class::Conflict, "New", None),
+            ErrorKind::Conflict,
+            None,
+        ),
     ] {
         let error = failed(problem);
         assert_eq!(error.kind(), kind, "{name}: {error}");

@@ -62,7 +62,10 @@ fn every_captured_call_becomes_the_same_request() {
     let vectors: Vec<Vector> = serde_json::from_str(VECTORS).unwrap();
     let mut checked = 0;
     // The document's examples are of another product, and we send no form bodies.
-    for vector in vectors.iter().filter(|vector| vector.raw_query.is_some() && vector.body.is_empty()) {
+    for vector in vectors
+        .iter()
+        .filter(|vector| vector.raw_query.is_some() && vector.body.is_empty())
+    {
         let protocol = Acs3::new(Endpoints::of("cn-hangzhou", Network::Public).unwrap());
         let credential = credential(&vector.key_id, &vector.secret, vector.token.as_deref());
         let signing = Signing {
@@ -74,7 +77,12 @@ fn every_captured_call_becomes_the_same_request() {
         let request = protocol.request(&call, &signing).unwrap();
         let expected = vector.signatures.iter().find(|one| one.which == "minimal").unwrap();
         let query = vector.raw_query.as_deref().unwrap();
-        assert_eq!(request.uri().to_string(), format!("https://{}/?{query}", vector.host), "{}", vector.name);
+        assert_eq!(
+            request.uri().to_string(),
+            format!("https://{}/?{query}", vector.host),
+            "{}",
+            vector.name
+        );
         for (name, value) in expected.headers.iter().filter(|(name, _)| name != "host") {
             assert_eq!(header(&request, name), Some(value.as_str()), "{} {name}", vector.name);
         }
@@ -143,10 +151,24 @@ fn nothing_secret_is_in_debug() {
         at: "2026-01-02T03:04:05Z".parse().unwrap(),
         nonce: "n",
     };
-    let pairs = [("ImageRegistryCredential.1.Password".to_owned(), "hunter2-password".to_owned())];
+    let pairs = [(
+        "ImageRegistryCredential.1.Password".to_owned(),
+        "hunter2-password".to_owned(),
+    )];
     let call = call(Product::Eci, "CreateImageCache", &pairs);
     let request = protocol.request(&call, &signing).unwrap();
     let shown = format!("{protocol:?} {call:?} {signing:?} {:?}", request.headers());
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert!(protocol.request(&call, &Signing { nonce: "a\nb", ..signing }).is_err(), "no header can carry it");
+    assert!(
+        protocol
+            .request(
+                &call,
+                &Signing {
+                    nonce: "a\nb",
+                    ..signing
+                }
+            )
+            .is_err(),
+        "no header can carry it"
+    );
 }

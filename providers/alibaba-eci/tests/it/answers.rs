@@ -12,9 +12,14 @@ use crate::support::{OWNER, config, key, spec};
 /// A provider whose service answers every call with what `respond` says.
 async fn provider(respond: impl Respond + 'static) -> (MockServer, AlibabaProvider) {
     let server = MockServer::start().await;
-    Mock::given(wiremock::matchers::any()).respond_with(respond).mount(&server).await;
-    let environment =
-        Environment::from_iter([("ALIBABA_CLOUD_ACCESS_KEY_ID", "id"), ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret")]);
+    Mock::given(wiremock::matchers::any())
+        .respond_with(respond)
+        .mount(&server)
+        .await;
+    let environment = Environment::from_iter([
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "id"),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret"),
+    ]);
     let config = config("cn-hangzhou", &server.uri(), json!({}));
     let provider = AlibabaProvider::with_environment(config, Some(OWNER.to_owned()), system_clock(), &environment);
     (server, provider.unwrap())
@@ -44,7 +49,10 @@ async fn list_error(respond: impl Respond + 'static) -> Error {
 async fn pages_that_repeat_end() {
     let error = list_error(always(page(json!([]), "again"))).await;
     assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
-    assert!(error.message().contains("DescribeImageCaches still has more pages"), "{error}");
+    assert!(
+        error.message().contains("DescribeImageCaches still has more pages"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -77,7 +85,10 @@ async fn one_odd_cache_hides_no_other() {
     let caches = json!([cache("not an id"), {"Tags": null}, cache("imc-good"), cache("imc-good")]);
     let (_server, provider) = provider(always(page(caches, ""))).await;
     let listed = provider.list().await.unwrap();
-    assert_eq!(listed.iter().map(|state| state.id.as_str()).collect::<Vec<_>>(), ["imc-good"]);
+    assert_eq!(
+        listed.iter().map(|state| state.id.as_str()).collect::<Vec<_>>(),
+        ["imc-good"]
+    );
 }
 
 #[tokio::test]
@@ -91,8 +102,40 @@ async fn a_new_cache_without_an_id_is_an_error() {
 }
 
 #[tokio::test]
+async fn what_is_sent() {
+    let (server, provider) = provider(always(page(json!([]), ""))).await;
+    provider.list().await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let [request, _addresses @ ..] = requests.as_slice() else {
+        panic!("something was sent")
+    };
+    let all = |name: &str| -> Vec<String> {
+        let values = request.headers.get_all(name).into_iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((request.method.as_str(), request.url.path()), ("POST", "/"));
+    assert!(request.body.is_empty());
+    for (name, expected) in [
+        ("host", server.address().to_string()),
+        ("content-length", "0".to_owned()),
+        ("accept", "application/json".to_owned()),
+        ("user-agent", format!("imagecache/{}", env!("CARGO_PKG_VERSION"))),
+        ("x-acs-action", "DescribeImageCaches".to_owned()),
+        ("x-acs-version", "2018-08-08".to_owned()),
+    ] {
+        assert_eq!(all(name), [expected], "{name}");
+    }
+    let signed = "SignedHeaders=host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version,";
+    assert!(all("authorization").concat().contains(signed));
+    assert!(all("content-type").is_empty() && all("x-acs-security-token").is_empty());
+}
+
+#[tokio::test]
 async fn two_hundred_with_a_code_is_a_refusal() {
-    let (_server, provider) = provider(always(json!({"RequestId": "r-7", "Code": "Forbidden.RiskControl", "Message": "m"}))).await;
+    let (_server, provider) = provider(always(
+        json!({"RequestId": "r-7", "Code": "Forbidden.RiskControl", "Message": "m"}),
+    ))
+    .await;
     let error = provider.list().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert_eq!(error.request_id(), Some("r-7"));

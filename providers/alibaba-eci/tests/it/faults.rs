@@ -26,12 +26,25 @@ async fn what_passes_is_tried_again_in_the_same_call() {
         (CREATE, Fault::ServerErrorBefore),
         (CREATE, Fault::NoAnswerBefore),
         (CREATE, Fault::Throttled { retry_after_ms: None }),
-        (CREATE, Fault::Throttled { retry_after_ms: Some(50) }),
-        (CREATE, refuse(400, "OperationConflict", "conflicts with an earlier request")),
+        (
+            CREATE,
+            Fault::Throttled {
+                retry_after_ms: Some(50),
+            },
+        ),
+        (
+            CREATE,
+            refuse(400, "OperationConflict", "conflicts with an earlier request"),
+        ),
         (DESCRIBE, Fault::ServerErrorBefore),
         (DESCRIBE, Fault::CutBody),
         (DESCRIBE, Fault::NoAnswer),
-        (DESCRIBE, Fault::Throttled { retry_after_ms: Some(50) }),
+        (
+            DESCRIBE,
+            Fault::Throttled {
+                retry_after_ms: Some(50),
+            },
+        ),
     ] {
         let cloud = Cloud::start().await;
         let provider = cloud.open();
@@ -44,12 +57,20 @@ async fn what_passes_is_tried_again_in_the_same_call() {
 
 #[tokio::test]
 async fn a_delete_survives_the_same() {
-    for fault in [Fault::ServerErrorBefore, Fault::ServerErrorAfter, Fault::NoAnswer, Fault::CutBody] {
+    for fault in [
+        Fault::ServerErrorBefore,
+        Fault::ServerErrorAfter,
+        Fault::NoAnswer,
+        Fault::CutBody,
+    ] {
         let cloud = Cloud::start().await;
         let provider = cloud.open();
         let (key, _, _) = begin(&provider).await;
         cloud.fake.inject(DELETE, fault.clone(), 1);
-        provider.delete(&key).await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        provider
+            .delete(&key)
+            .await
+            .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
         assert_eq!(cloud.fake.caches().len(), 0, "{fault:?}");
     }
 }
@@ -64,7 +85,10 @@ async fn an_answer_of_something_in_between_is_an_outage() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.message().contains("proxy"), "{error}");
     // It was made all the same, and is found.
-    assert_eq!(provider.ensure(&key, &spec).await.unwrap().id.as_str(), cloud.only_cache().id);
+    assert_eq!(
+        provider.ensure(&key, &spec).await.unwrap().id.as_str(),
+        cloud.only_cache().id
+    );
     cloud.fake.inject(DESCRIBE, Fault::WrongJson, 1);
     assert_eq!(provider.list().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
@@ -83,7 +107,10 @@ async fn what_stays_wrong_is_asked_once() {
         cloud.fake.inject(CREATE, refuse(status, code, "because"), 9);
         let error = provider.ensure(&key(&spec()), &spec()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.message().contains(code) && error.message().contains("because"), "{error}");
+        assert!(
+            error.message().contains(code) && error.message().contains("because"),
+            "{error}"
+        );
         assert!(error.request_id().is_some(), "{code}");
         assert_eq!(cloud.fake.calls(CREATE), 1, "{code}");
     }
@@ -100,7 +127,10 @@ async fn a_full_quota_says_how_full() {
     let error = provider.ensure(&key(&other), &other).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
     assert_eq!(error.retry_after(), Some(Duration::from_secs(120)));
-    assert!(error.message().contains("1 of 1 image caches are used in cn-hangzhou"), "{error}");
+    assert!(
+        error.message().contains("1 of 1 image caches are used in cn-hangzhou"),
+        "{error}"
+    );
     // Without permission to read the quota, the vendor's text has to do.
     cloud.fake.inject("ListUsage", refuse(403, "NoPermission", "denied"), 1);
     let error = provider.ensure(&key(&other), &other).await.unwrap_err();
@@ -120,7 +150,10 @@ async fn deleting_what_the_service_does_not_know() {
         let other = cloud.open();
         cloud.fake.set_visibility_lag(Duration::ZERO);
         other.delete(&key).await.unwrap();
-        provider.delete(&key).await.unwrap_or_else(|error| panic!("{refused} {}: {error}", state.id));
+        provider
+            .delete(&key)
+            .await
+            .unwrap_or_else(|error| panic!("{refused} {}: {error}", state.id));
     }
 }
 

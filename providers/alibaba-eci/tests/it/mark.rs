@@ -35,7 +35,10 @@ async fn two_installations_share_an_account() {
     assert_eq!(one.list().await.unwrap().len(), 1);
     assert_eq!(two.list().await.unwrap().len(), 1);
     assert!(one.capabilities().marks_owner);
-    assert!(cloud.fake.caches().iter().all(|cache| cache.tags.len() == 4), "the mark, and nothing more");
+    assert!(
+        cloud.fake.caches().iter().all(|cache| cache.tags.len() == 4),
+        "the mark, and nothing more"
+    );
 }
 
 #[tokio::test]
@@ -49,7 +52,11 @@ async fn the_command_line_sees_all_that_this_program_made() {
     cli.ensure(&own_key, &spec).await.unwrap();
     assert_eq!(cli.list().await.unwrap().len(), 2);
     assert_eq!(cli.get(&key).await.unwrap().unwrap().id, state.id);
-    assert_eq!(cloud.open().list().await.unwrap().len(), 1, "the installation sees its own");
+    assert_eq!(
+        cloud.open().list().await.unwrap().len(),
+        1,
+        "the installation sees its own"
+    );
     cli.delete(&key).await.unwrap();
     assert_eq!(cli.list().await.unwrap().len(), 1);
     assert_eq!(cloud.fake.caches().len(), 2);

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use imagecache_core::{
-    AcrInstance, AddressCharge, CacheProvider as _, CacheSpec, PublicAddress, RegistryCredential, Retention,
-    Secret,
+    AcrInstance, AddressCharge, CacheProvider as _, CacheSpec, PublicAddress, RegistryCredential, Retention, Secret,
 };
 use imagecache_fakes::eci::Pace;
 use serde_json::{Value, json};
@@ -38,11 +37,19 @@ fn text(value: &str) -> Option<String> {
 #[tokio::test]
 async fn a_plain_spec_asks_for_no_more_than_it_says() {
     let cloud = Cloud::start().await;
-    let spec = CacheSpec::new(vec!["nginx".parse().unwrap(), "ghcr.io/a/b@sha256:9ae97d36d26566ff84e8893c64a6dc4fe8ca6d1144bf5b87b2b85a32def253c7".parse().unwrap()]);
+    let spec = CacheSpec::new(vec![
+        "nginx".parse().unwrap(),
+        "ghcr.io/a/b@sha256:9ae97d36d26566ff84e8893c64a6dc4fe8ca6d1144bf5b87b2b85a32def253c7"
+            .parse()
+            .unwrap(),
+    ]);
     let expected = map(&[
         ("ImageCacheName", key(&spec).as_str()),
         ("Image.1", "nginx:latest"),
-        ("Image.2", "ghcr.io/a/b@sha256:9ae97d36d26566ff84e8893c64a6dc4fe8ca6d1144bf5b87b2b85a32def253c7"),
+        (
+            "Image.2",
+            "ghcr.io/a/b@sha256:9ae97d36d26566ff84e8893c64a6dc4fe8ca6d1144bf5b87b2b85a32def253c7",
+        ),
         ("ImageCacheSize", "20"),
     ]);
     assert_eq!(asked(&cloud, json!({}), &spec).await, expected);
@@ -182,7 +189,14 @@ async fn every_default_fills_in_what_the_spec_leaves_out() {
     ]);
     assert_eq!(asked(&cloud, full_defaults(), &spec).await, expected);
     let tags = cloud.only_cache().tags;
-    assert_eq!(tags.iter().rev().take(2).map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["team", "cost"]);
+    assert_eq!(
+        tags.iter()
+            .rev()
+            .take(2)
+            .map(|(key, _)| key.as_str())
+            .collect::<Vec<_>>(),
+        ["team", "cost"]
+    );
 }
 
 #[tokio::test]
@@ -224,7 +238,10 @@ async fn an_address_that_the_spec_names_is_used_instead_of_a_new_one() {
     assert_eq!(asked.get("EipInstanceId").map(String::as_str), Some("eip-of-my-own"));
     assert_eq!(cloud.fake.allocations(), 0);
     // A configured one is only for specs that want none made.
-    let other = CacheSpec { size_gib: 30, ..crate::support::spec() };
+    let other = CacheSpec {
+        size_gib: 30,
+        ..crate::support::spec()
+    };
     let asked = self::asked(&cloud, json!({"eip_instance_id": "eip-default"}), &other).await;
     assert_eq!(asked.get("EipInstanceId").map(String::as_str), Some("eip-default"));
 }

@@ -109,12 +109,18 @@ async fn no_secret_is_written() {
     provider.ensure(&key, &spec).await.unwrap();
     cloud.fake.advance(DEADLINE + Duration::from_secs(1));
     shown.push(format!("{:?}", provider.ensure(&key, &spec).await));
-    shown.push(format!("{:?} {provider:?} {spec:?} {environment:?}", provider.list().await));
+    shown.push(format!(
+        "{:?} {provider:?} {spec:?} {environment:?}",
+        provider.list().await
+    ));
     shown.push(written.text());
     assert!(written.text().contains("CreateImageCache"), "the trace holds something");
 
     let mut secrets = cloud.fake.secrets();
-    assert!(secrets.iter().any(|secret| secret == PASSWORD), "the service got the password");
+    assert!(
+        secrets.iter().any(|secret| secret == PASSWORD),
+        "the service got the password"
+    );
     secrets.extend([PASSWORD.to_owned(), encoded.to_owned(), encoded.replace("%20", "+")]);
     secrets.push("ImageRegistryCredential.1.Password=".to_owned());
     for text in &shown {

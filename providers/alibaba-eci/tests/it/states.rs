@@ -81,7 +81,10 @@ async fn a_failed_update_is_made_again() {
     let provider = cloud.open();
     let (key, spec, state) = begin(&provider).await;
     cloud.fake.set_status(state.id.as_str(), "UpdateFailed");
-    assert!(matches!(provider.get(&key).await.unwrap().unwrap().phase, Phase::Stalled(_)));
+    assert!(matches!(
+        provider.get(&key).await.unwrap().unwrap().phase,
+        Phase::Stalled(_)
+    ));
     let updating = provider.ensure(&key, &spec).await.unwrap();
     assert_eq!(updating.phase, Phase::Unknown("Updating".to_owned()));
     assert_eq!(updating.id, state.id);
@@ -98,7 +101,10 @@ async fn a_failed_update_is_made_again() {
         message: "nothing changed".to_owned(),
     };
     cloud.fake.inject("UpdateImageCache", nothing, 1);
-    provider.ensure(&key, &spec).await.expect("nothing to update is a success");
+    provider
+        .ensure(&key, &spec)
+        .await
+        .expect("nothing to update is a success");
     assert_eq!(cloud.fake.creations(), 1);
 }
 
@@ -110,7 +116,11 @@ async fn a_hanging_build_is_begun_anew_and_fails_at_last() {
     let mut ids = vec![first.id];
     for attempt in 1..=3 {
         cloud.fake.advance(DEADLINE - Duration::from_secs(5));
-        assert_eq!(provider.get(&key).await.unwrap().unwrap().phase, Phase::Pending, "in time");
+        assert_eq!(
+            provider.get(&key).await.unwrap().unwrap().phase,
+            Phase::Pending,
+            "in time"
+        );
         cloud.fake.advance(Duration::from_secs(10));
         let state = provider.get(&key).await.unwrap().unwrap();
         let failure = state.phase.failure().unwrap();
@@ -126,7 +136,10 @@ async fn a_hanging_build_is_begun_anew_and_fails_at_last() {
         assert!(!ids.contains(&again.id), "another cache");
         ids.push(again.id);
         let attempt_tag = ("imagecache.dev/attempt".to_owned(), (attempt + 1).to_string());
-        assert!(cloud.only_cache().tags.contains(&attempt_tag), "the old one is gone, the new one counts on");
+        assert!(
+            cloud.only_cache().tags.contains(&attempt_tag),
+            "the old one is gone, the new one counts on"
+        );
     }
     let failed = provider.ensure(&key, &spec).await.unwrap();
     assert!(matches!(failed.phase, Phase::Failed(_)));
@@ -175,5 +188,9 @@ async fn a_deadline_of_ones_own() {
     let (key, _, _) = begin(&provider).await;
     cloud.fake.advance(Duration::from_secs(301));
     let state = provider.get(&key).await.unwrap().unwrap();
-    assert!(matches!(&state.phase, Phase::Failed(failure) if failure.message.contains("5m")), "{:?}", state.phase);
+    assert!(
+        matches!(&state.phase, Phase::Failed(failure) if failure.message.contains("5m")),
+        "{:?}",
+        state.phase
+    );
 }

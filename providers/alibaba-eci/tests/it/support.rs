@@ -43,7 +43,10 @@ impl Cloud {
 
     pub fn environment(&self) -> Environment {
         let (id, secret) = self.fake.access_key();
-        Environment::from_iter([("ALIBABA_CLOUD_ACCESS_KEY_ID", id), ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret)])
+        Environment::from_iter([
+            ("ALIBABA_CLOUD_ACCESS_KEY_ID", id),
+            ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret),
+        ])
     }
 
     pub fn open(&self) -> Arc<AlibabaProvider> {
@@ -131,8 +134,7 @@ pub async fn harness() -> EciHarness {
 #[async_trait]
 impl Harness for EciHarness {
     fn provider(&self) -> Arc<dyn CacheProvider> {
-        let current = Arc::clone(&self.provider.lock().unwrap());
-        current
+        Arc::<AlibabaProvider>::clone(&self.provider.lock().unwrap())
     }
 
     async fn restart(&self) -> Arc<dyn CacheProvider> {

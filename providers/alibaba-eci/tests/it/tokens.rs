@@ -1,5 +1,8 @@
 //! Never a second cache that is billed: lost answers, lagging lists, dead tokens, restarts, several providers at once.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use imagecache_core::{CacheProvider as _, ErrorKind, Phase, RegistryCredential, Secret};
@@ -35,6 +38,42 @@ async fn a_crash_after_the_call_costs_nothing() {
     assert_eq!(provider.get(&key).await.unwrap(), None);
     let again = provider.ensure(&key, &spec).await.unwrap();
     assert_eq!((again.id, again.phase), (first.id, Phase::Pending));
+    assert_eq!(cloud.fake.creations(), 1);
+}
+
+/// Runs `future` for as many polls, then drops it in the middle of whatever it does, as a killed process would.
+async fn cut_short<F: Future>(future: F, polls: usize) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| match left.checked_sub(1) {
+        None => Poll::Ready(None),
+        Some(fewer) => {
+            left = fewer;
+            future.as_mut().poll(context).map(Some)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn fifty_crashes_cost_nothing() {
+    let cloud = Cloud::start().await;
+    // So that every process in turn has to rely on the token.
+    cloud.fake.set_visibility_lag(Duration::from_secs(3600));
+    let (spec, key) = (spec(), key(&spec()));
+    let mut done = 0;
+    for crash in 0..50 {
+        let provider = cloud.open();
+        if let Some(state) = cut_short(provider.ensure(&key, &spec), crash % 25).await {
+            assert_eq!(state.unwrap().id.as_str(), cloud.only_cache().id);
+            done += 1;
+        }
+        assert!(cloud.fake.creations() <= 1, "after crash {crash}");
+    }
+    assert!((1..=45).contains(&done), "{done} of 50 were not cut short");
+    cloud.fake.advance(Duration::from_secs(3601));
+    let listed = cloud.open().list().await.unwrap();
+    assert_eq!(listed.len(), 1, "no orphan beside it");
     assert_eq!(cloud.fake.creations(), 1);
 }
 
@@ -76,7 +115,10 @@ async fn providers_at_once_make_one_cache() {
     let calls = providers.iter().map(|provider| provider.ensure(&key, &spec));
     let states = futures::future::join_all(calls).await;
     let ids: Vec<_> = states.into_iter().map(|state| state.unwrap().id).collect();
-    assert_eq!(ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(), vec![cloud.only_cache().id; 5]);
+    assert_eq!(
+        ids.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+        vec![cloud.only_cache().id; 5]
+    );
     assert_eq!(cloud.fake.creations(), 1);
 }
 
@@ -127,7 +169,11 @@ async fn a_token_with_other_parameters_waits_for_its_cache() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert!(error.retry_after().is_some());
     }
-    assert_eq!(cloud.fake.rejected("IdempotentParameterMismatch"), 1, "it is not asked again meanwhile");
+    assert_eq!(
+        cloud.fake.rejected("IdempotentParameterMismatch"),
+        1,
+        "it is not asked again meanwhile"
+    );
     cloud.fake.advance(Duration::from_secs(11));
     assert_eq!(provider.ensure(&key, &rotated).await.unwrap().id, first.id);
     assert_eq!(cloud.fake.creations(), 1);
@@ -140,7 +186,10 @@ async fn a_dead_token_with_other_parameters_is_given_up() {
     let (key, spec, _) = begin(&provider).await;
     provider.delete(&key).await.unwrap();
     let provider = cloud.open_with(Some(OWNER), json!({"defaults": {"layer_reuse": true}}));
-    assert_eq!(provider.ensure(&key, &spec).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        provider.ensure(&key, &spec).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     cloud.fake.advance(WINDOW);
     let state = provider.ensure(&key, &spec).await.unwrap();
     assert_eq!(state.id.as_str(), cloud.only_cache().id);
