@@ -174,3 +174,81 @@ impl Persistence {
         Some(wait)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn every_cause_has_one_row_and_what_may_have_been_done_is_never_done_twice() {
+        for (index, rule) in RULES.iter().enumerate() {
+            assert!(RULES[..index].iter().all(|other| other.cause != rule.cause), "{rule:?}");
+            let certain = !matches!(
+                rule.cause,
+                Cause::NoAnswer | Cause::Refused(RefusalClass::Unavailable | RefusalClass::Undecodable)
+            );
+            assert!(certain || rule.repeat != Repeat::Always, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn waits_longer_each_time_up_to_a_limit() {
+        let mut rng = Rng::with_seed(1);
+        for (repeat, longest) in [(1, 500), (2, 1000), (3, 2000), (5, 8000), (6, 8000), (u32::MAX, 8000)] {
+            let longest = Duration::from_millis(longest);
+            let waits: Vec<Duration> = (0..200).map(|_| back_off(repeat, &mut rng)).collect();
+            assert!(
+                waits.iter().all(|wait| (longest / 2..=longest).contains(wait)),
+                "{repeat}: {waits:?}"
+            );
+            assert!(
+                waits.iter().any(|wait| *wait != waits[0]),
+                "{repeat}: there is no jitter"
+            );
+        }
+    }
+
+    #[test]
+    fn is_as_persistent_as_it_may_be() {
+        let asked = Some(Duration::from_secs(20));
+        let throttled = Cause::Refused(RefusalClass::Throttled);
+        let nonce = Cause::Refused(RefusalClass::NonceUsed);
+        for (name, cause, asked, left, expected) in [
+            ("asked for more than its own", throttled, asked, LONG, asked),
+            (
+                "asked for what is not left",
+                throttled,
+                asked,
+                Duration::from_secs(20),
+                None,
+            ),
+            ("at once", nonce, None, LONG, Some(Duration::ZERO)),
+            ("at once, but asked to wait", nonce, asked, LONG, asked),
+            ("no time left", nonce, None, Duration::ZERO, None),
+            ("final", Cause::Refused(RefusalClass::Final), None, LONG, None),
+        ] {
+            let mut persistence = Persistence::new(Effect::Once, 5);
+            assert_eq!(
+                persistence.next(cause, asked, left, &mut Rng::with_seed(1)),
+                expected,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn causes_are_counted_apart_and_attempts_together() {
+        let mut rng = Rng::with_seed(1);
+        let mut persistence = Persistence::new(Effect::Repeatable, 5);
+        let mut goes_on = |cause| persistence.next(cause, None, LONG, &mut rng).is_some();
+        let credential = Cause::Refused(RefusalClass::Credential);
+        assert!(goes_on(credential));
+        assert!(!goes_on(credential), "once only");
+        assert!(goes_on(Cause::NoAnswer));
+        assert!(goes_on(Cause::NotSent));
+        assert!(goes_on(Cause::Refused(RefusalClass::ClockSkew)));
+        assert!(!goes_on(Cause::NotSent), "five attempts were made");
+    }
+}

@@ -1,6 +1,11 @@
 //! Calls against a server that answers from a script, and the parts of a call with their clocks in hand.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests too"
+)]
 
 mod clock;
 mod credentials;

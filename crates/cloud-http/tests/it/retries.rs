@@ -232,7 +232,8 @@ async fn throttling_holds_the_other_calls_of_the_action_back() {
     client.call(&CREATE).await.unwrap_err();
     client.call(&LIST).await.unwrap();
     let (one, two) = tokio::join!(client.call(&LIST), client.call(&LIST));
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     let received = server.received();
     let wait = received[3].at - received[2].at;
     assert!(wait >= Duration::from_millis(850), "{wait:?}");
