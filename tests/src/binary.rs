@@ -23,12 +23,18 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// Variables that would lead a command to somebody's account or cluster.
+const FOREIGN: [&str; 4] = ["IMAGECACHE_", "ALIBABA_CLOUD_", "KUBECONFIG", "DOCKER_CONFIG"];
+
 /// The binary with a store and a home directory of its own.
 #[derive(Clone, Debug)]
 pub struct Binary {
     path: PathBuf,
     store: PathBuf,
     home: PathBuf,
+    /// Flags before those of a command.
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Binary {
@@ -38,7 +44,24 @@ impl Binary {
             path: path.to_owned(),
             store: store.to_owned(),
             home: home.to_owned(),
+            flags: vec!["--provider".to_owned(), "local".to_owned()],
+            environment: Vec::new(),
         }
+    }
+
+    /// The same binary with a configuration file, and nothing said of the provider but what that says.
+    #[must_use]
+    pub fn with_config(mut self, file: &Path) -> Self {
+        self.flags = vec!["--config".to_owned(), file.to_string_lossy().into_owned()];
+        self
+    }
+
+    /// The same binary with more in its environment.
+    #[must_use]
+    pub fn with_environment(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let owned = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
+        self.environment.extend(owned);
+        self
     }
 
     /// The directory store.
@@ -49,16 +72,17 @@ impl Binary {
     /// A command with nothing of the caller's configuration in it; killed when dropped.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(&self.path);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("IMAGECACHE_")) {
-            command.env_remove(name);
+        for (name, _) in std::env::vars_os() {
+            if FOREIGN.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+                command.env_remove(name);
+            }
         }
         command
-            .args(["--provider", "local"])
+            .args(&self.flags)
             .args(args)
             .env("IMAGECACHE_LOCAL__STORE__PATH", &self.store)
             .env("HOME", &self.home)
-            .env_remove("DOCKER_CONFIG")
-            .env_remove("KUBECONFIG")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

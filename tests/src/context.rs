@@ -22,6 +22,8 @@ pub struct Options {
     pub kubectl: Option<PathBuf>,
     /// How often a scenario that kills builds does so.
     pub rounds: u32,
+    /// Caches of the scenario that has many.
+    pub caches: usize,
 }
 
 /// One scenario's surroundings.

@@ -11,6 +11,7 @@ pub mod binary;
 pub mod compare;
 pub mod containerd;
 pub mod context;
+pub mod eci;
 pub mod image;
 pub mod layer;
 pub mod mounts;

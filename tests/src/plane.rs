@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
 
 use crate::binary::{Binary, start};
@@ -107,6 +108,33 @@ impl Plane {
         self.client.as_ref().context("the control plane was not started")
     }
 
+    /// What the controller tells Prometheus; `standalone` tells nothing.
+    pub async fn metrics(&self) -> Result<String> {
+        let mut stream = tokio::net::TcpStream::connect(&self.health).await?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    }
+
+    /// Most memory that the control plane took so far, in MiB.
+    pub fn peak_memory_mib(&self) -> Result<u64> {
+        let pid = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .context("the control plane does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: u64 = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmHWM")?
+            .parse()?;
+        Ok(kib / 1024)
+    }
+
     /// `kill -9`.
     pub async fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
@@ -186,6 +214,17 @@ impl Plane {
             .create(&PostParams::default(), &object)
             .await?;
         self.created.push((dialect, name.to_owned()));
+        Ok(created)
+    }
+
+    /// Creates an ImageCache that is more than name and spec; it is deleted at the end.
+    pub async fn create_object(&mut self, dialect: Dialect, object: DynamicObject) -> Result<DynamicObject> {
+        let name = object.metadata.name.clone().context("an object without name")?;
+        let created = dialect
+            .api(self.client()?)
+            .create(&PostParams::default(), &object)
+            .await?;
+        self.created.push((dialect, name));
         Ok(created)
     }
 

@@ -19,6 +19,8 @@ pub type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
 pub struct Scenario {
     /// Name, as `area::behaviour`.
     pub name: &'static str,
+    /// The provider that it is about.
+    pub provider: &'static str,
     /// What it cannot run without.
     pub needs: &'static [Need],
     /// Starts it.
@@ -62,10 +64,26 @@ pub struct Totals {
     pub left_out: Vec<(&'static str, String)>,
 }
 
-/// Runs the scenarios whose name contains `filter`.
-pub async fn run(scenarios: &[Scenario], options: &Options, filter: &str, logs: &Path) -> Result<Totals> {
+/// Which scenarios to run.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// A part of the name; empty for all.
+    pub name: String,
+    /// A provider; `None` for all.
+    pub provider: Option<String>,
+}
+
+impl Wanted {
+    fn includes(&self, scenario: &Scenario) -> bool {
+        let provider = self.provider.as_deref();
+        scenario.name.contains(&self.name) && provider.is_none_or(|provider| scenario.provider == provider)
+    }
+}
+
+/// Runs the scenarios that are wanted.
+pub async fn run(scenarios: &[Scenario], options: &Options, wanted: &Wanted, logs: &Path) -> Result<Totals> {
     let mut totals = Totals::default();
-    for scenario in scenarios.iter().filter(|scenario| scenario.name.contains(filter)) {
+    for scenario in scenarios.iter().filter(|scenario| wanted.includes(scenario)) {
         if let Some(missing) = missing(scenario, options) {
             report!("test {} ... left out, {missing}", scenario.name);
             totals.left_out.push((scenario.name, missing));
@@ -91,7 +109,7 @@ pub async fn run(scenarios: &[Scenario], options: &Options, filter: &str, logs: 
         }
     }
     if totals.passed == 0 && totals.failed.is_empty() && totals.left_out.is_empty() {
-        bail!("no scenario's name contains {filter:?}");
+        bail!("no scenario is {wanted:?}");
     }
     Ok(totals)
 }

@@ -216,7 +216,13 @@ impl Loaded {
     /// A provider's own table with its type; a missing table is its default.
     pub fn table<T: serde::de::DeserializeOwned + Default>(&self, name: &str) -> Result<T, ConfigError> {
         if self.figment.contains(name) {
-            Ok(self.figment.extract_inner(name)?)
+            self.figment.extract_inner(name).map_err(|mut error: figment::Error| {
+                // figment puts the table behind the path inside it.
+                if error.path.last().is_some_and(|last| last == name) {
+                    error.path.rotate_right(1);
+                }
+                ConfigError::from(error)
+            })
         } else {
             Ok(T::default())
         }

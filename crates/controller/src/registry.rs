@@ -173,6 +173,31 @@ mod tests {
     }
 
     #[test]
+    fn slips_in_a_providers_table_are_named() {
+        for (text, parts) in [
+            (
+                "[local.store]\npaht = \"/nowhere\"",
+                ["`local.store.paht`", "mean `local.store.path`"],
+            ),
+            ("[local]\nsuorces = []", ["`local.suorces`", "mean `local.sources`"]),
+            (
+                "provider = \"alibaba-eci\"\n[alibaba-eci.http]\natempts = 1",
+                ["`alibaba-eci.http.atempts`", "mean `alibaba-eci.http.attempts`"],
+            ),
+            (
+                "[local.limits]\nmax_layers = \"many\"",
+                ["local.limits.max_layers", "many"],
+            ),
+        ] {
+            let error = effective_config(&load_text(text)).unwrap_err().to_string();
+            assert!(error.contains("c.toml"), "{text}: {error}");
+            for part in parts {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+        }
+    }
+
+    #[test]
     fn secret_headers_are_not_shown() {
         let loaded = load_text("[local.registry.host.\"a.com\".headers]\nX-Key = \"hunter2\"");
         let effective = effective_config(&loaded).unwrap();

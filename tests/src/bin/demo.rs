@@ -59,6 +59,7 @@ async fn demo(binary: &Path, dir: &Path) -> Result<()> {
         registry: None,
         kubectl: None,
         rounds: 1,
+        caches: 0,
     };
     let context = Context {
         options,

@@ -10,6 +10,8 @@ use imagecache_tests::{report, runner, scenarios};
 
 /// Kills of a build in one scenario where nothing else is asked for: enough to meet each stage in a few runs of CI.
 const ROUNDS: u32 = 5;
+/// Caches of the scenario with many of them: enough to need pages and to meet the rate, few enough for every run of CI.
+const CACHES: usize = 150;
 
 /// Runs end-to-end scenarios with the real binary.
 #[derive(Parser)]
@@ -29,6 +31,12 @@ struct Args {
     /// Kills of a build in one scenario
     #[arg(long, env = "IMAGECACHE_E2E_ROUNDS", default_value_t = ROUNDS)]
     rounds: u32,
+    /// Caches of the scenario that has many
+    #[arg(long, env = "IMAGECACHE_E2E_CACHES", default_value_t = CACHES)]
+    caches: usize,
+    /// Only scenarios of this provider
+    #[arg(long)]
+    provider: Option<String>,
     /// kubectl, if it is not on the PATH
     #[arg(long, env = "KUBECTL")]
     kubectl: Option<PathBuf>,
@@ -45,7 +53,7 @@ async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     if args.list {
         for scenario in scenarios::ALL {
-            report!("{}", scenario.name);
+            report!("{} {}", scenario.provider, scenario.name);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,9 +63,14 @@ async fn main() -> Result<ExitCode> {
         registry: args.registry,
         kubectl: args.kubectl.or_else(|| runner::find("kubectl")),
         rounds: args.rounds,
+        caches: args.caches,
     };
     std::fs::create_dir_all(&args.logs)?;
-    let totals = runner::run(scenarios::ALL, &options, &args.filter, &args.logs.canonicalize()?).await?;
+    let wanted = runner::Wanted {
+        name: args.filter,
+        provider: args.provider,
+    };
+    let totals = runner::run(scenarios::ALL, &options, &wanted, &args.logs.canonicalize()?).await?;
     let verdict = if totals.failed.is_empty() { "ok" } else { "FAILED" };
     report!(
         "\ne2e: {verdict}. {} passed, {} failed, {} left out",

@@ -1,11 +1,12 @@
 //! `kubectl apply -k config/deploy` on a real cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::eci::Cloud;
 use crate::image::Layout;
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane};
@@ -83,16 +84,57 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
 
 /// The deployment itself, on a node: its pod comes up, passes its probes and builds a cache.
 pub async fn runs_on_a_node(context: Context) -> Result<()> {
+    let store = context.subdir("node-store")?;
+    let overlay = Overlay {
+        name: "local",
+        environment: Vec::new(),
+        volumes: vec![json!({ "name": "store", "hostPath": { "path": store, "type": "DirectoryOrCreate" } })],
+        secret: Vec::new(),
+    };
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("small", &images::small()?)?;
+    let registry = Registry::serve(&layout).await?;
+    deployed(&context, &overlay, &registry.image("small")).await
+}
+
+/// The same for Alibaba Cloud, with the key in the secret that the overlay names.
+pub async fn alibaba_eci_runs_on_a_node(context: Context) -> Result<()> {
+    let cloud = Cloud::start().await;
+    let (id, secret) = cloud.fake.access_key();
+    let overlay = Overlay {
+        name: "alibaba-eci",
+        environment: vec![
+            ("IMAGECACHE_ALIBABA_ECI__ENDPOINT", cloud.fake.endpoint()),
+            ("IMAGECACHE_CONTROLLER__POLL_INTERVAL", "500ms".to_owned()),
+        ],
+        volumes: Vec::new(),
+        secret: vec![
+            ("ALIBABA_CLOUD_ACCESS_KEY_ID", id.to_owned()),
+            ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret.to_owned()),
+        ],
+    };
+    deployed(&context, &overlay, "registry.example.com/app:1").await?;
+    cloud.wait_caches(0).await?;
+    ensure!(
+        cloud.fake.creations() == 1,
+        "{} caches were made",
+        cloud.fake.creations()
+    );
+    Ok(())
+}
+
+/// Applies an overlay, builds one cache and takes everything away.
+async fn deployed(context: &Context, overlay: &Overlay, image: &str) -> Result<()> {
     let cluster = context.options.kubeconfig.clone().context("needs a real cluster")?;
-    let kubectl = Kubectl::new(&context, &cluster)?;
+    let kubectl = Kubectl::new(context, &cluster)?;
     let nodes = kubectl.run(&["get", "nodes", "-o", "name"]).await?;
     let node = nodes.lines().next().context("the cluster has no node")?.to_owned();
     kubectl
         .run(&["label", "--overwrite", &node, "imagecache.io/store=local"])
         .await?;
-    let overlay = overlay(&context, &cluster)?;
+    let overlay = overlay.write(context, &cluster)?;
     kubectl.run(&["apply", "-k", &overlay.to_string_lossy()]).await?;
-    let outcome = build_one(&context, &kubectl).await;
+    let outcome = build_one(context, &kubectl, image).await;
     if outcome.is_err() {
         let log = kubectl
             .run(&["-n", NAMESPACE, "logs", "deployment/imagecache-controller"])
@@ -109,7 +151,7 @@ pub async fn runs_on_a_node(context: Context) -> Result<()> {
     removed.map(|_| ())
 }
 
-async fn build_one(context: &Context, kubectl: &Kubectl<'_>) -> Result<()> {
+async fn build_one(context: &Context, kubectl: &Kubectl<'_>, image: &str) -> Result<()> {
     kubectl
         .run(&[
             "-n",
@@ -120,11 +162,8 @@ async fn build_one(context: &Context, kubectl: &Kubectl<'_>) -> Result<()> {
             "--timeout=120s",
         ])
         .await?;
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
     let (name, file) = (context.name("deployed"), context.dir.join("cache.json"));
-    let object = ALIBABA.object(&name, json!({ "images": [registry.image("small")] }))?;
+    let object = ALIBABA.object(&name, json!({ "images": [image] }))?;
     std::fs::write(&file, serde_json::to_vec(&object)?)?;
     kubectl.run(&["create", "-f", &file.to_string_lossy()]).await?;
     let kind = format!("imagecaches.v1.{}", ALIBABA.group());
@@ -143,7 +182,7 @@ async fn build_one(context: &Context, kubectl: &Kubectl<'_>) -> Result<()> {
 }
 
 /// The manifests, copied to where an overlay of ours can reach them by a relative path, which old kustomizes insist on.
-fn copy_manifests(context: &Context) -> Result<std::path::PathBuf> {
+fn copy_manifests(context: &Context) -> Result<PathBuf> {
     let target = context.dir.join("deploy");
     for path in crate::store::files(Path::new(MANIFESTS))?.into_keys() {
         let to = target.join(&path);
@@ -157,49 +196,73 @@ fn copy_manifests(context: &Context) -> Result<std::path::PathBuf> {
     Ok(target)
 }
 
-/// An overlay over `overlays/local` for a cluster without service network: the pod shares the node's network and is given
-/// a kubeconfig that stands for its service account; store on a directory of this scenario's own.
-fn overlay(context: &Context, cluster: &Path) -> Result<std::path::PathBuf> {
-    let dir = copy_manifests(context)?.join("overlays/e2e");
-    std::fs::create_dir_all(&dir)?;
-    std::fs::copy(impersonating(context, cluster)?, dir.join("kubeconfig"))?;
-    let registry = context.registry()?;
-    std::fs::write(
-        dir.join("kustomization.yaml"),
-        format!(
-            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {NAMESPACE}\nbases:\n  - ../local\n\
-             patchesStrategicMerge:\n  - patch.yaml\nsecretGenerator:\n  - name: api\n    files: [kubeconfig]\n\
-             images:\n  - name: {IMAGE}\n    newName: {registry}/{IMAGE}\n    newTag: {TAG}\n"
-        ),
-    )?;
-    let store = context.subdir("node-store")?;
-    let port = crate::plane::free_port()?;
-    let patch = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "imagecache-controller" },
-        "spec": { "template": { "spec": {
-            "hostNetwork": true,
-            "containers": [{
-                "name": "controller",
-                "imagePullPolicy": "Always",
-                "env": [
-                    { "name": "KUBECONFIG", "value": "/api/kubeconfig" },
-                    { "name": "IMAGECACHE_CONTROLLER__HEALTH_LISTEN", "value": format!("0.0.0.0:{port}") },
-                ],
-                "ports": [{ "name": "health", "containerPort": 8080, "$patch": "delete" }, { "name": "health", "containerPort": port }],
-                "volumeMounts": [{ "name": "api", "mountPath": "/api", "readOnly": true }],
-            }],
-            "volumes": [
-                { "name": "api", "secret": { "secretName": "api" } },
-                { "name": "store", "hostPath": { "path": store, "type": "DirectoryOrCreate" } },
+/// An overlay over a shipped one, for a cluster without service network: the pod shares the node's network and is given a
+/// kubeconfig that stands for its service account.
+struct Overlay {
+    /// The shipped one.
+    name: &'static str,
+    environment: Vec<(&'static str, String)>,
+    volumes: Vec<Value>,
+    /// Content of the secret `imagecache-<name>`, which the shipped one may read variables from.
+    secret: Vec<(&'static str, String)>,
+}
+
+impl Overlay {
+    /// Writes it beside a copy of the manifests; returns its directory.
+    fn write(&self, context: &Context, cluster: &Path) -> Result<PathBuf> {
+        let dir = copy_manifests(context)?.join("overlays/e2e");
+        std::fs::create_dir_all(&dir)?;
+        std::fs::copy(impersonating(context, cluster)?, dir.join("kubeconfig"))?;
+        let registry = context.registry()?;
+        let literals: Vec<String> = self
+            .secret
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": NAMESPACE,
+            "bases": [format!("../{}", self.name)],
+            "patchesStrategicMerge": ["patch.yaml"],
+            "secretGenerator": [
+                { "name": "api", "files": ["kubeconfig"] },
+                { "name": format!("imagecache-{}", self.name), "literals": literals },
             ],
-        } } },
-    });
-    std::fs::write(dir.join("patch.yaml"), serde_json::to_vec(&patch)?)?;
-    Ok(dir)
+            "images": [{ "name": IMAGE, "newName": format!("{registry}/{IMAGE}"), "newTag": TAG }],
+        });
+        std::fs::write(dir.join("kustomization.yaml"), serde_json::to_vec(&kustomization)?)?;
+        let port = crate::plane::free_port()?;
+        let mut environment = vec![
+            json!({ "name": "KUBECONFIG", "value": "/api/kubeconfig" }),
+            json!({ "name": "IMAGECACHE_CONTROLLER__HEALTH_LISTEN", "value": format!("0.0.0.0:{port}") }),
+        ];
+        let own = self.environment.iter();
+        environment.extend(own.map(|(name, value)| json!({ "name": name, "value": value })));
+        let mut volumes = vec![json!({ "name": "api", "secret": { "secretName": "api" } })];
+        volumes.extend(self.volumes.iter().cloned());
+        let patch = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "imagecache-controller" },
+            "spec": { "template": { "spec": {
+                "hostNetwork": true,
+                "containers": [{
+                    "name": "controller",
+                    "imagePullPolicy": "Always",
+                    "env": environment,
+                    "ports": [
+                        { "name": "health", "containerPort": 8080, "$patch": "delete" },
+                        { "name": "health", "containerPort": port },
+                    ],
+                    "volumeMounts": [{ "name": "api", "mountPath": "/api", "readOnly": true }],
+                }],
+                "volumes": volumes,
+            } } },
+        });
+        std::fs::write(dir.join("patch.yaml"), serde_json::to_vec(&patch)?)?;
+        Ok(dir)
+    }
 }
 
 /// The cluster's kubeconfig, every user of it acting as the deployment's service account.
-fn impersonating(context: &Context, cluster: &Path) -> Result<std::path::PathBuf> {
+fn impersonating(context: &Context, cluster: &Path) -> Result<PathBuf> {
     let mut config: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(cluster)?)?;
     for user in config["users"].as_array_mut().context("the kubeconfig has no users")? {
         user["user"]["as"] = json!(SERVICE_ACCOUNT);

@@ -1,5 +1,6 @@
 //! Every scenario, in the order in which they run: what a user meets first comes first.
 
+mod alibaba_eci;
 mod api;
 mod command_line;
 mod concurrency;
@@ -21,9 +22,21 @@ const STANDALONE: Need = Need::Api(Api::Standalone);
 macro_rules! scenario {
     ($area:ident :: $name:ident, $needs:expr) => {
         Scenario {
+            provider: "local",
             name: concat!(stringify!($area), "::", stringify!($name)),
             needs: $needs,
             run: |context| Box::pin($area::$name(context)),
+        }
+    };
+}
+
+macro_rules! eci {
+    ($area:ident :: $name:ident, $needs:expr) => {
+        Scenario {
+            provider: "alibaba-eci",
+            name: concat!("alibaba_eci::", stringify!($area), "::", stringify!($name)),
+            needs: $needs,
+            run: |context| Box::pin(alibaba_eci::$area::$name(context)),
         }
     };
 }
@@ -68,9 +81,31 @@ pub const ALL: &[Scenario] = &[
         &[Need::Root, Need::Registry, Need::Tool("umoci"), Need::Tool("skopeo")]
     ),
     scenario!(crash::killed_builds_of_a_big_image_finish, &[Need::Registry]),
+    eci!(command_line::create_get_list_match_delete, &[]),
+    eci!(command_line::mistakes_are_named, &[]),
+    eci!(lifecycle::both_dialects_become_ready, &[EITHER]),
+    eci!(lifecycle::edited_deleted_and_restarted_at_each_step, &[EITHER]),
+    eci!(lifecycle::the_clouds_own_words_are_shown, &[EITHER]),
+    eci!(options::annotations_become_parameters, &[EITHER]),
+    eci!(options::the_profile_gives_the_network, &[EITHER]),
+    eci!(options::an_address_is_made_and_released, &[EITHER]),
+    eci!(trouble::a_full_quota_is_told_and_waited_for, &[EITHER]),
+    eci!(trouble::a_failed_build_says_why, &[EITHER]),
+    eci!(trouble::a_stuck_build_shows_the_last_event, &[EITHER]),
+    eci!(trouble::broken_answers_do_no_harm, &[EITHER]),
+    eci!(crash::killed_between_create_and_status, &[EITHER]),
+    eci!(ownership::orphans_are_removed_and_others_stay, &[EITHER]),
+    eci!(secrets::appear_nowhere, &[EITHER]),
+    eci!(many::all_become_ready_within_the_rate, &[EITHER]),
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,
         &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root]
     ),
+    Scenario {
+        provider: "alibaba-eci",
+        name: "deploy::alibaba_eci_runs_on_a_node",
+        needs: &[CLUSTER, Need::Kubectl, Need::Registry],
+        run: |context| Box::pin(deploy::alibaba_eci_runs_on_a_node(context)),
+    },
 ];

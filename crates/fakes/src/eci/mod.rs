@@ -62,6 +62,10 @@ pub struct CacheView {
     pub size: i32,
     /// When it was made.
     pub created: Timestamp,
+    /// When it goes by itself, as it is told: whole seconds.
+    pub expires_at: Option<String>,
+    /// Messages of its events, oldest first.
+    pub events: Vec<String>,
     /// The public address of its build.
     pub eip: Option<String>,
     /// All parameters of the call that made it, registry passwords too.
@@ -465,6 +469,8 @@ fn view(cache: &Cache) -> CacheView {
         images: cache.images.clone(),
         size: cache.size,
         created: cache.created,
+        expires_at: cache.expires.map(gateway::time_text),
+        events: cache.events.iter().map(|event| event.message.clone()).collect(),
         eip: cache.eip.clone(),
         parameters: cache.parameters.clone(),
     }

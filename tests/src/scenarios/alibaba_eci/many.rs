@@ -1,0 +1,95 @@
+//! Many objects under the account's rate.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{DeleteParams, ListParams, PostParams};
+
+use super::spec;
+use crate::context::Context;
+use crate::eci::Cloud;
+use crate::objects::Dialect;
+use crate::wait;
+
+const ALIBABA: Dialect = Dialect::Alibaba;
+/// Calls a second that the cloud takes.
+const RATE: u32 = 20;
+/// Memory that the process may take, in MiB.
+const MEMORY_LIMIT_MIB: u64 = 150;
+/// Objects created at once.
+const CREATED_AT_ONCE: usize = 16;
+/// The lines of the shipped configuration that keep to a new account's rates, and what an account with `RATE` has.
+const CHANGES: [(&str, &str); 4] = [
+    ("CreateImageCache = \"200/min\"", "CreateImageCache = \"20/s\""),
+    ("DescribeImageCaches = \"10/s\"", "DescribeImageCaches = \"20/s\""),
+    ("overall = \"15/s\"", "overall = \"19/s\""),
+    ("page_size = 50", "page_size = 100"),
+];
+
+pub async fn all_become_ready_within_the_rate(context: Context) -> Result<()> {
+    let count = context.options.caches;
+    let cloud = Cloud::start().await;
+    cloud.fake.set_rate(Some(RATE));
+    let mut plane = cloud.plane_with(&context, &CHANGES).await?;
+    let api = ALIBABA.api(plane.client()?);
+    futures::stream::iter(0..count)
+        .map(|n| {
+            let (api, name) = (api.clone(), context.name(&format!("eci-many-{n}")));
+            async move {
+                let object = ALIBABA.object(&name, spec(&format!("registry.example.com/app:{n}")))?;
+                api.create(&PostParams::default(), &object).await?;
+                anyhow::Ok(())
+            }
+        })
+        .buffer_unordered(CREATED_AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    // Two calls a cache, the listings, and a margin for a busy machine.
+    let limit = Duration::from_secs(60) + Duration::from_secs(4 * count as u64) / RATE;
+    wait::until(&format!("{count} caches to be Ready"), limit, async || {
+        let objects = api.list(&ListParams::default()).await?.items;
+        let ready = objects.iter().filter(|object| ALIBABA.phase(object) == "Ready").count();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(if ready == count {
+            Ok(())
+        } else {
+            Err(format!("{ready} are"))
+        })
+    })
+    .await?;
+    let (creates, describes) = (
+        cloud.fake.calls("CreateImageCache"),
+        cloud.fake.calls("DescribeImageCaches"),
+    );
+    let lookups = cloud.fake.lookups();
+    let memory = plane.peak_memory_mib()?;
+    report!(
+        "    {count} caches: {creates} creates, {lookups} lookups, {} pages of listings, {memory} MiB at the peak",
+        describes - lookups
+    );
+    ensure!(
+        cloud.fake.rejected("Throttling") == 0,
+        "{} calls came too fast",
+        cloud.fake.rejected("Throttling")
+    );
+    ensure!(
+        cloud.fake.creations() == count,
+        "{} caches were made",
+        cloud.fake.creations()
+    );
+    ensure!(
+        creates + lookups <= 2 * count,
+        "{creates} creates and {lookups} lookups for {count} caches"
+    );
+    ensure!(
+        memory < MEMORY_LIMIT_MIB,
+        "{memory} MiB at the peak, the limit is {MEMORY_LIMIT_MIB}"
+    );
+    cloud.fake.set_rate(None);
+    for object in api.list(&ListParams::default()).await?.items {
+        let name = object.metadata.name.unwrap_or_default();
+        let _ = api.delete(&name, &DeleteParams::default()).await?;
+    }
+    plane.stop().await
+}
