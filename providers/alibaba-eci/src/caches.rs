@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use imagecache_core::{CacheKey, CacheState, Clock, Error, ErrorKind, Phase, Result};
+use imagecache_core::{CacheId, CacheKey, CacheState, Clock, Error, ErrorKind, Phase, Result};
 use jiff::Timestamp;
 
 use crate::client::{DELETE, EciClient};
@@ -96,6 +96,22 @@ impl Caches {
             .collect::<Result<Vec<_>, _>>()?;
         found.sort_by_cached_key(Found::rank);
         Ok(found)
+    }
+
+    /// The cache `id`, if it is ours and for `key`.
+    pub(crate) async fn find_by_id(&self, id: &CacheId, key: &CacheKey) -> Result<Option<Found>, ApiError> {
+        let filter = DescribeImageCaches {
+            id: Some(id.to_string()),
+            ..DescribeImageCaches::default()
+        };
+        let entries = self.client.describe_all(&filter).await?;
+        let ours =
+            |entry: &CacheEntry| entry.image_cache_id == id.as_str() && self.mark.key(entry).as_ref() == Some(key);
+        entries
+            .into_iter()
+            .find(ours)
+            .map(|entry| self.found(entry, key))
+            .transpose()
     }
 
     fn found(&self, entry: CacheEntry, key: &CacheKey) -> Result<Found, ApiError> {

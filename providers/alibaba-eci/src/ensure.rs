@@ -8,8 +8,8 @@
 //! - **First look, then create.** A cache of ours under the key is found by its name and our tags, whoever made it, so a
 //!   restarted process finds what its predecessor made.
 //! - **Lists lag.** What a call to create gave counts as there for [`CONSISTENCY_WINDOW`], listed or not. If it is not listed
-//!   after that, it is gone: somebody deleted it, and the service remembered the token. Only then the generation is raised,
-//!   which gives a new token. Deleting a cache in this process raises it at once.
+//!   after that, nor found by its id, it is gone: somebody deleted it, and the service remembered the token. Only then the
+//!   generation is raised, which gives a new token. Deleting a cache in this process raises it at once.
 //! - **Other parameters.** The service refuses a token that it knows with other parameters (a rotated password, a changed
 //!   default): then the first call did happen. We wait for its cache to be listed, and raise the generation when it is not
 //!   listed within the window.
@@ -100,12 +100,18 @@ impl Caches {
     /// Has a cache built that is not listed.
     async fn create(&self, key: &CacheKey, spec: &CacheSpec, recent: &mut Recent) -> Result<CacheState> {
         let now = self.now();
-        if let Some(created) = &recent.created {
+        if let Some(created) = recent.created.take() {
             if is_recent(created.at, now) {
-                return Ok(requested(created, key, spec));
+                let state = requested(&created, key, spec);
+                recent.created = Some(created);
+                return Ok(state);
+            }
+            // Asked for by its id, since lists may be searched in another way than we believe.
+            if let Some(found) = self.find_by_id(&created.id, key).await? {
+                recent.created = Some(created);
+                return Ok(found.state);
             }
             tracing::info!(%key, id = %created.id, "a created cache never appeared: it was deleted, another one is made");
-            recent.created = None;
             recent.generation = recent.generation.saturating_add(1);
         }
         if let Some(since) = recent.mismatch_since {

@@ -172,6 +172,12 @@ fn progress(text: &str) -> Progress {
 fn events(entry: &CacheEntry) -> Vec<CacheEvent> {
     let begin = entry.creation_time.unwrap_or(Timestamp::UNIX_EPOCH);
     let mut events: Vec<CacheEvent> = entry.events.iter().map(|event| one_event(event, begin)).collect();
+    // Times are whole seconds: of equal ones the service's order counts, whichever way round that is.
+    if let [first, .., last] = events.as_slice()
+        && first.last_at > last.last_at
+    {
+        events.reverse();
+    }
     events.sort_by_key(|event| event.last_at);
     let surplus = events.len().saturating_sub(MAX_EVENTS);
     events.drain(..surplus);
@@ -291,6 +297,29 @@ mod tests {
         assert_eq!(failure.kind, ErrorKind::Unavailable);
         for part in ["not finished after 1h", "start to pull images", "NAT"] {
             assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn events_are_oldest_first_whatever_their_order() {
+        let event = |reason: &str, time: &str| EntryEvent {
+            reason: reason.to_owned(),
+            last_timestamp: Some(at(time)),
+            ..EntryEvent::default()
+        };
+        let (early, late) = ("2026-01-02T03:04:10Z", "2026-01-02T03:05:00Z");
+        let sent = vec![event("a", early), event("b", late), event("c", late)];
+        for reversed in [false, true] {
+            let mut sent = sent.clone();
+            if reversed {
+                sent.reverse();
+            }
+            let entry = CacheEntry {
+                events: sent,
+                ..CacheEntry::default()
+            };
+            let reasons: Vec<String> = events(&entry).into_iter().map(|event| event.reason).collect();
+            assert_eq!(reasons, ["a", "b", "c"], "reversed: {reversed}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! Answers that a well-behaved service would never give.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use imagecache_alibaba_eci::{AlibabaProvider, Environment};
-use imagecache_core::{CacheProvider as _, Error, ErrorKind, system_clock};
+use imagecache_core::{CacheProvider as _, Clock, Error, ErrorKind, Phase, system_clock};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
@@ -11,6 +13,10 @@ use crate::support::{OWNER, config, key, spec};
 
 /// A provider whose service answers every call with what `respond` says.
 async fn provider(respond: impl Respond + 'static) -> (MockServer, AlibabaProvider) {
+    provider_at(system_clock(), respond).await
+}
+
+async fn provider_at(clock: Clock, respond: impl Respond + 'static) -> (MockServer, AlibabaProvider) {
     let server = MockServer::start().await;
     Mock::given(wiremock::matchers::any())
         .respond_with(respond)
@@ -21,7 +27,7 @@ async fn provider(respond: impl Respond + 'static) -> (MockServer, AlibabaProvid
         ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "secret"),
     ]);
     let config = config("cn-hangzhou", &server.uri(), json!({}));
-    let provider = AlibabaProvider::with_environment(config, Some(OWNER.to_owned()), system_clock(), &environment);
+    let provider = AlibabaProvider::with_environment(config, Some(OWNER.to_owned()), clock, &environment);
     (server, provider.unwrap())
 }
 
@@ -139,4 +145,33 @@ async fn two_hundred_with_a_code_is_a_refusal() {
     let error = provider.list().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert_eq!(error.request_id(), Some("r-7"));
+}
+
+#[tokio::test]
+async fn a_cache_that_only_its_id_finds_is_not_made_again() {
+    let creations = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&creations);
+    // As if somebody had renamed it.
+    let service = move |request: &Request| {
+        let asked = |name: &str| request.url.query_pairs().any(|(key, _)| key == name);
+        let body = if request.headers.get("x-acs-action").unwrap() == "CreateImageCache" {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json!({"RequestId": "r", "ImageCacheId": "imc-renamed"})
+        } else if asked("ImageCacheId") {
+            page(json!([cache("imc-renamed")]), "")
+        } else {
+            page(json!([]), "")
+        };
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    let seconds = Arc::new(AtomicI64::new(1_767_225_600));
+    let now = Arc::clone(&seconds);
+    let clock: Clock = Arc::new(move || Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap());
+    let (_server, provider) = provider_at(clock, service).await;
+    let (spec, key) = (spec(), key(&spec()));
+    for phase in [Phase::Pending, Phase::Pending, Phase::Ready, Phase::Ready] {
+        assert_eq!(provider.ensure(&key, &spec).await.unwrap().phase, phase);
+        seconds.fetch_add(20, Ordering::Relaxed);
+    }
+    assert_eq!(creations.load(Ordering::Relaxed), 1);
 }
