@@ -153,6 +153,8 @@ impl Addresses {
         if !self.attention().is_due((self.clock)()) {
             return;
         }
+        // Whoever is at it already does it for us too; what it cannot know yet is for the next list.
+        let Ok(_alone) = self.sweeping.try_lock() else { return };
         // Nothing is lost when it ends early: what is done is done in the cloud.
         if tokio::time::timeout(SWEEP_LIMIT, self.sweep_now(caches)).await.is_err() {
             tracing::warn!("looking after public addresses takes too long, going on with the next list");
@@ -161,37 +163,36 @@ impl Addresses {
     }
 
     async fn sweep_now(&self, caches: &BTreeMap<CacheKey, BuildState>) {
-        let _alone = self.sweeping.lock().await;
         let ours = match self.ours(None).await {
             Ok(ours) => ours,
             Err(error) => return self.not_listed(&error),
         };
         let now = (self.clock)();
-        let mut left = false;
+        // What is being released is looked at once more, too.
+        let any = !ours.is_empty();
         for (key, address) in ours {
             let build = caches.get(&key).copied();
             let age = self.age(&key, &address, build, now);
             if !verdict(build, &address.status, age) {
-                left = true;
-            } else if let Err(error) = self.release(&address).await {
-                left = true;
-                tracing::warn!(
+                continue;
+            }
+            match self.release(&address).await {
+                Ok(()) => {
+                    tracing::info!(%key, address = address.id, "released the public address of a build that is over")
+                }
+                Err(error) => tracing::warn!(
                     %key,
                     address = address.id,
                     error = &error as &dyn std::error::Error,
                     "a public address of ours is not released yet, trying again"
-                );
-            } else {
-                // `Releasing` is a state too: looked at once more.
-                left = true;
-                tracing::info!(%key, address = address.id, "released the public address of a build that is over");
+                ),
             }
         }
         let mut attention = self.attention();
         attention
             .held
             .retain(|_, since| !verdict::hold_is_over(now.duration_since(*since)));
-        attention.needed = left || !attention.held.is_empty();
+        attention.needed = any || !attention.held.is_empty();
     }
 
     fn not_listed(&self, error: &ApiError) {

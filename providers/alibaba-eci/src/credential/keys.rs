@@ -104,7 +104,7 @@ mod tests {
             format!("{{\"AccessKeySecret\": [\"{SECRET}\"]}}"),
             format!("{{\"AccessKeySecret\": \"{SECRET}"),
             format!("{{\"{SECRET}\" 1}}"),
-            format!("{SECRET}"),
+            SECRET.to_owned(),
         ] {
             let error = parse_json::<Keys>(body.as_bytes()).err().unwrap();
             assert!(!error.contains("hunter"), "{error}");

@@ -10,6 +10,7 @@
 mod answers;
 mod conformance;
 mod credentials;
+mod eip;
 mod faults;
 mod mark;
 mod options;
