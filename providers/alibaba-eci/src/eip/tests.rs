@@ -137,6 +137,11 @@ async fn an_address_carries_what_was_asked_for_and_the_mark() {
     let made = cloud.one();
     assert_eq!(made.id, id);
     assert_eq!(made.name, format!("imagecache-{}", key("a")));
+    assert_eq!(
+        (made.bandwidth, made.charge.as_str(), made.isp.as_str()),
+        (50, "PayByBandwidth", "BGP_PRO")
+    );
+    assert_eq!(made.resource_group.as_deref(), Some("rg-1"));
     assert_eq!(made.bandwidth_package.as_deref(), Some("cbwp-1"));
     let tags: BTreeMap<_, _> = made.tags.into_iter().collect();
     for (name, value) in [
@@ -159,6 +164,30 @@ async fn an_address_carries_what_was_asked_for_and_the_mark() {
         .unwrap();
     assert_eq!(again, id);
     assert_eq!(cloud.fake.calls("AddCommonBandwidthPackageIp"), 1);
+}
+
+#[tokio::test]
+async fn an_address_leaves_its_package_before_it_goes() {
+    let cloud = Cloud::new().await;
+    let addresses = cloud.process(Some("cluster"));
+    let resources = AlibabaResources {
+        bandwidth_package_id: Some("cbwp-1".to_owned()),
+        ..AlibabaResources::default()
+    };
+    // One that could not join at first is not forgotten, and joins when it is asked for again.
+    cloud
+        .fake
+        .inject("AddCommonBandwidthPackageIp", Fault::ServerErrorBefore, 1);
+    let wanted = PublicAddress::default();
+    addresses.obtain(&key("a"), 1, &wanted, &resources).await.unwrap_err();
+    addresses.obtain(&key("a"), 1, &wanted, &resources).await.unwrap();
+    assert_eq!(cloud.one().bandwidth_package.as_deref(), Some("cbwp-1"));
+    cloud.pass(60);
+    cloud.fake.inject(RELEASE, Fault::ServerErrorBefore, 1);
+    for _ in 0..2 {
+        addresses.sweep(&list(&[(&key("a"), BuildState::Over)])).await;
+    }
+    assert!(cloud.fake.addresses().is_empty());
 }
 
 #[test]
@@ -384,6 +413,16 @@ async fn foreign_addresses_are_not_touched() {
     let cloud = Cloud::new().await;
     let theirs = obtain(&cloud.process(Some("other")), &key("a"), 1).await;
     let cli = obtain(&cloud.process(None), &key("a"), 1).await;
+    let name = format!("imagecache-{}", key("a"));
+    let (a, owner) = (key("a"), ("imagecache.dev/owner", "cluster"));
+    let manager = ("imagecache.dev/managed-by", "imagecache");
+    let alike: [&[(&str, &str)]; 4] = [
+        &[],
+        &[owner, ("imagecache.dev/key", a.as_str())],
+        &[owner, manager],
+        &[owner, manager, ("imagecache.dev/key", "Not A Key")],
+    ];
+    let alike: Vec<_> = alike.map(|tags| cloud.fake.add_foreign_address(&name, tags)).into();
     cloud.pass(86_400);
     let ours = cloud.process(Some("cluster"));
     ours.sweep(&list(&[(&key("a"), BuildState::Over)])).await;
@@ -392,10 +431,13 @@ async fn foreign_addresses_are_not_touched() {
         .sweep(&list(&[(&key("a"), BuildState::Running)]))
         .await;
     let left: Vec<_> = cloud.fake.addresses().into_iter().map(|address| address.id).collect();
-    assert_eq!(left, [theirs.as_str(), cli.as_str()]);
+    let all = [theirs.clone(), cli].into_iter().chain(alike.iter().cloned());
+    assert_eq!(left, all.collect::<Vec<_>>());
+    assert!(!alike.contains(&obtain(&ours, &key("a"), 1).await), "nor used");
     // The command line releases its own and nobody else's.
     cloud.process(None).sweep(&list(&[(&key("a"), BuildState::Over)])).await;
-    assert_eq!(cloud.one().id, theirs);
+    let left: Vec<_> = cloud.fake.addresses().into_iter().map(|address| address.id).collect();
+    assert!(left.contains(&theirs) && left.len() == 6, "{left:?}");
 }
 
 #[tokio::test]
