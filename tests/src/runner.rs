@@ -10,6 +10,8 @@ use crate::context::{Context, Options};
 
 /// A scenario that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(900);
+/// What the scenario with many caches may take longer for each of them.
+const LIMIT_PER_CACHE: Duration = Duration::from_millis(400);
 
 /// What a scenario's function returns.
 pub type Running = Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -149,9 +151,10 @@ async fn one(scenario: &Scenario, options: &Options, dir: &Path) -> Result<()> {
         dir: dir.to_owned(),
         unique,
     };
-    match tokio::time::timeout(LIMIT, (scenario.run)(context)).await {
+    let limit = LIMIT + LIMIT_PER_CACHE * u32::try_from(options.caches)?;
+    match tokio::time::timeout(limit, (scenario.run)(context)).await {
         Ok(result) => result?,
-        Err(_) => bail!("not over after {LIMIT:?}"),
+        Err(_) => bail!("not over after {limit:?}"),
     }
     std::fs::remove_dir_all(dir)?;
     Ok(())

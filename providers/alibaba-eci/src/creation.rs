@@ -68,7 +68,7 @@ pub(crate) fn create(order: &Order<'_>, round: Round, region: &str) -> Result<Cr
     } = *order;
     let own_vswitches = !spec.options.alibaba.vswitch_ids.is_empty();
     let mut settings = settings(order, round.attempt)?;
-    settings.client_token = Some(client_token(key, round, region));
+    settings.client_token = Some(client_token(order.mark.new_owner(), key, round, region));
     Ok(CreateImageCache {
         name: key.to_string(),
         settings,
@@ -157,11 +157,13 @@ fn credentials(spec: &CacheSpec) -> Result<Vec<RegistryCredential>> {
     Ok(needed)
 }
 
-fn client_token(key: &CacheKey, round: Round, region: &str) -> String {
+/// Two owners may have one key, on the command line: each gets a cache of its own.
+fn client_token(owner: &str, key: &CacheKey, round: Round, region: &str) -> String {
     let Round { attempt, generation } = round;
     token(&[
         "create",
         region,
+        owner,
         key.as_str(),
         &attempt.to_string(),
         &generation.to_string(),
@@ -225,11 +227,12 @@ mod tests {
         let other = CacheKey::new("other", &spec());
         let round = |attempt, generation| Round { attempt, generation };
         let tokens = [
-            client_token(&key, round(1, 0), "cn-hangzhou"),
-            client_token(&key, round(2, 0), "cn-hangzhou"),
-            client_token(&key, round(1, 1), "cn-hangzhou"),
-            client_token(&key, round(1, 0), "cn-beijing"),
-            client_token(&other, round(1, 0), "cn-hangzhou"),
+            client_token("cli", &key, round(1, 0), "cn-hangzhou"),
+            client_token("cli", &key, round(2, 0), "cn-hangzhou"),
+            client_token("cli", &key, round(1, 1), "cn-hangzhou"),
+            client_token("cli", &key, round(1, 0), "cn-beijing"),
+            client_token("cli", &other, round(1, 0), "cn-hangzhou"),
+            client_token("cluster", &key, round(1, 0), "cn-hangzhou"),
         ];
         for (n, token) in tokens.iter().enumerate() {
             assert!(token.len() == 64 && token.is_ascii(), "{token}");
@@ -239,7 +242,10 @@ mod tests {
                 "{n} is like an earlier one"
             );
         }
-        assert_eq!(tokens.first(), Some(&client_token(&key, round(1, 0), "cn-hangzhou")));
+        assert_eq!(
+            tokens.first(),
+            Some(&client_token("cli", &key, round(1, 0), "cn-hangzhou"))
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Why there is no second one:
 //!
-//! - **The same question gives the same answer.** Every call to create carries a token computed from region, key, attempt and
-//!   generation. A lost answer, a retry, a crash between the call and writing its result down, and two controllers at once
+//! - **The same question gives the same answer.** Every call to create carries a token computed from region, owner, key, attempt
+//!   and generation. A lost answer, a retry, a crash between the call and writing its result down, and two controllers at once
 //!   all send the same token, for which the service gives the same cache.
 //! - **First look, then create.** A cache of ours under the key is found by its name and our tags, whoever made it, so a
 //!   restarted process finds what its predecessor made.

@@ -96,7 +96,8 @@ impl Mark {
         owner_of(entry) == Some(self.new_owner())
     }
 
-    fn new_owner(&self) -> &str {
+    /// The owner that a new cache is marked with.
+    pub(crate) fn new_owner(&self) -> &str {
         self.owner.as_deref().unwrap_or(NO_INSTALLATION)
     }
 }

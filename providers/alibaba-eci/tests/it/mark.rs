@@ -67,8 +67,6 @@ async fn the_command_line_calls_no_installations_cache_a_duplicate() {
     let cloud = Cloud::start().await;
     let (key, spec, _) = begin(&cloud.open()).await;
     let second = cloud.open_with(Some("cluster-2"), json!({"defaults": {"layer_reuse": true}}));
-    second.ensure(&key, &spec).await.unwrap_err();
-    cloud.fake.advance(std::time::Duration::from_secs(31));
     second.ensure(&key, &spec).await.unwrap();
     assert_eq!(cloud.fake.caches().len(), 2);
     let cli = cloud.open_with(None, json!({}));
