@@ -105,7 +105,7 @@ pub enum RefusalClass {
 
 /// A call that did not succeed, after every attempt that made sense. Its texts hold no URL, header or secret.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} failed after {attempts} attempt(s)")]
+#[error("{action} {}", outcome(*attempts))]
 pub struct CallError {
     /// The API action.
     pub action: &'static str,
@@ -164,4 +164,13 @@ fn difference(behind: jiff::SignedDuration) -> String {
     let seconds = behind.as_secs().unsigned_abs();
     let side = if behind.is_negative() { "ahead of" } else { "behind" };
     format!("{seconds} s {side}")
+}
+
+/// What became of a call after so many attempts.
+fn outcome(attempts: u32) -> String {
+    match attempts {
+        0 => "was not sent".to_owned(),
+        1 => "failed".to_owned(),
+        more => format!("failed {more} times"),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use imagecache_alibaba_eci::{AlibabaConfig, AlibabaProvider};
-use imagecache_core::{CacheProvider, RegistryCredential, system_clock};
+use imagecache_core::{CacheProvider, RegistryCredential, system_clock, with_causes};
 use imagecache_local::{LocalConfig, LocalProvider};
 use imagecache_oci::Keyring;
 
@@ -59,8 +59,10 @@ pub async fn open(loaded: &Loaded, owner: Option<String>) -> Result<Opened, Box<
         }
         imagecache_alibaba_eci::NAME => {
             let config: AlibabaConfig = loaded.table(imagecache_alibaba_eci::NAME)?;
+            let provider = AlibabaProvider::open(config, owner, system_clock())
+                .map_err(|error| format!("configuration: {}", with_causes(error.message().to_owned(), &error)))?;
             Ok(Opened {
-                provider: Arc::new(AlibabaProvider::open(config, owner, system_clock())?),
+                provider: Arc::new(provider),
                 local: None,
                 poll_interval: CLOUD_POLL_INTERVAL,
             })
