@@ -59,8 +59,19 @@ impl Cloud {
 
     /// A control plane with the shipped configuration changed in some places, each `(shipped, wanted)`.
     pub async fn plane_with(&self, context: &Context, changes: &[(&str, &str)]) -> Result<Plane> {
+        self.plane_that_looks_every(POLL_INTERVAL, context, changes).await
+    }
+
+    /// The same, with its own time between two listings.
+    pub async fn plane_that_looks_every(
+        &self,
+        interval: &str,
+        context: &Context,
+        changes: &[(&str, &str)],
+    ) -> Result<Plane> {
         let file = changed_config(context, changes)?;
-        Plane::start_over(context, self.binary_with(context, &file), &[]).await
+        let binary = self.binary_with(context, &file);
+        Plane::start_over(context, binary, &[("IMAGECACHE_CONTROLLER__POLL_INTERVAL", interval)]).await
     }
 
     /// The only cache that is billed.

@@ -65,7 +65,8 @@ impl Write<'_> {
         let (resource, version) = (&self.target.resource, self.target.version());
         let objects = txn.list(&resource.storage, self.target.namespace.as_deref());
         let mut items = Vec::new();
-        for (key, object) in objects.into_iter().filter(|(_, o)| selector.matches(o)) {
+        let objects = objects.into_iter().map(|(key, object)| (key, object.open()));
+        for (key, object) in objects.filter(|(_, object)| selector.matches(object)) {
             if let Some(Deleted::Gone(last) | Deleted::Marked(last)) = lifecycle::delete(txn, &key, &object) {
                 items.push(read::present(resource, version, &last));
             }

@@ -1,5 +1,7 @@
 //! What the server itself does to objects: metadata, generation, finalizers, namespaces, definitions, defaults.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
@@ -11,11 +13,13 @@ use crate::registry::{CRDS, EVENTS, NAMESPACES, Origin, Resource, Version};
 use crate::routes::Part;
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::{Durability, Key, Txn};
+use crate::store::{Durability, Key, Packed, Txn};
 use crate::{OpenError, crd, events};
 
 /// Time events are kept, as in Kubernetes.
 const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// Between two looks for events that are too old.
+const EVENT_SWEEP: Duration = Duration::from_secs(60);
 /// Namespaces every server has.
 const NAMESPACES_AT_START: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -265,8 +269,11 @@ fn default_pod(object: &mut Value) {
     }
 }
 
-/// Drops events nobody will ask for any more.
+/// Drops events nobody will ask for any more; looks through them now and then only.
 pub(crate) fn expire_events(txn: &mut Txn<'_>) {
+    if !txn.is_due(EVENT_SWEEP) {
+        return;
+    }
     let Ok(cutoff) = Timestamp::now().checked_sub(EVENT_LIFE) else {
         return;
     };
@@ -281,7 +288,7 @@ pub(crate) fn expire_events(txn: &mut Txn<'_>) {
     let old: Vec<Key> = txn
         .list(EVENTS, None)
         .into_iter()
-        .filter(|(_, e)| is_old(e))
+        .filter(|(_, event)| is_old(&event.open()))
         .map(|(k, _)| k)
         .collect();
     for key in old {
@@ -308,9 +315,9 @@ pub(crate) fn check_namespace(txn: &Txn<'_>, resource: &Resource, namespace: &st
 #[derive(Debug)]
 pub(crate) enum Deleted {
     /// Gone; the last state.
-    Gone(std::sync::Arc<Value>),
+    Gone(Value),
     /// Marked: finalizers are left.
-    Marked(std::sync::Arc<Value>),
+    Marked(Value),
 }
 
 /// Deletes an object, or marks it if something must happen first.
@@ -342,7 +349,7 @@ pub(crate) fn delete(txn: &mut Txn<'_>, key: &Key, object: &Value) -> Option<Del
             None => Some(Deleted::Gone(marked)),
         };
     }
-    Some(Deleted::Marked(std::sync::Arc::new(marked)))
+    Some(Deleted::Marked(marked))
 }
 
 /// Namespaces and definitions own other objects.
@@ -351,20 +358,20 @@ fn owns_content(key: &Key) -> bool {
 }
 
 fn delete_content(txn: &mut Txn<'_>, owner: &Key, object: &Value) {
-    let content: Vec<(Key, std::sync::Arc<Value>)> = match owner.resource.as_str() {
+    let content: Vec<(Key, Packed)> = match owner.resource.as_str() {
         NAMESPACES => txn.namespace(&owner.name).into_iter().collect(),
         CRDS => txn.list(&crd::storage(object), None).into_iter().collect(),
         _ => return,
     };
     for (key, object) in content {
-        let _ = delete(txn, &key, &object);
+        let _ = delete(txn, &key, &object.open());
     }
     remove_if_empty(txn, owner);
 }
 
 /// Lets a namespace or definition go once it waits for nothing.
 fn remove_if_empty(txn: &mut Txn<'_>, owner: &Key) {
-    let Some(object) = txn.get(owner).filter(|o| is_deleting(o)) else {
+    let Some(object) = txn.get(owner).filter(is_deleting) else {
         return;
     };
     let finalizers = at(&object, &["metadata", "finalizers"]).and_then(Value::as_array);

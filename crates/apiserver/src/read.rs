@@ -1,7 +1,5 @@
 //! Get and list.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
@@ -15,7 +13,7 @@ use crate::routes::Target;
 use crate::selector::Selector;
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::Key;
+use crate::store::{Key, Packed};
 use crate::table;
 
 /// The stored object as the asked group and version show it.
@@ -113,8 +111,9 @@ pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) ->
     };
     let mut matching = objects
         .into_iter()
-        .filter(|(key, object)| token.as_ref().is_none_or(|t| *key > t.after) && selector.matches(object));
-    let page: Vec<(Key, Arc<Value>)> = matching.by_ref().take(limit).collect();
+        .filter(|(key, _)| token.as_ref().is_none_or(|t| *key > t.after))
+        .filter(|(_, object)| selector == Selector::default() || selector.matches(&object.open()));
+    let page: Vec<(Key, Packed)> = matching.by_ref().take(limit).collect();
     let remaining = matching.count();
     let mut meta = json!({"resourceVersion": revision.to_string()});
     if let (true, Some((last, _))) = (remaining > 0, page.last()) {
@@ -128,11 +127,11 @@ pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) ->
             meta["remainingItemCount"] = remaining.into();
         }
     }
-    let objects = page.iter().map(|(_, object)| object.as_ref());
+    let objects: Vec<Value> = page.iter().map(|(_, object)| object.open()).collect();
     Ok(encoded(
         StatusCode::OK,
         form.encoding,
-        &listing(target, form, objects, &meta),
+        &listing(target, form, objects.iter(), &meta),
     ))
 }
 

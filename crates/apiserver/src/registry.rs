@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::object::{at, text};
-use crate::store::Store;
+use crate::store::{Packed, Store};
 use crate::{builtins, crd};
 
 /// One table column, as `additionalPrinterColumns` describes it.
@@ -100,9 +100,9 @@ impl Registry {
     pub(crate) fn load(store: &Store) -> Self {
         let definitions = builtins::definitions();
         let mut resources: Vec<Arc<Resource>> = builtins::resources(&definitions).into_iter().map(Arc::new).collect();
-        for object in store.list(CRDS, None).1.values() {
-            if crd::is_established(object) {
-                resources.push(Arc::new(crd::resource(object)));
+        for object in store.list(CRDS, None).1.values().map(Packed::open) {
+            if crd::is_established(&object) {
+                resources.push(Arc::new(crd::resource(&object)));
             }
         }
         Self { resources, definitions }

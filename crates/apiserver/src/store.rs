@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
@@ -48,18 +49,34 @@ impl Key {
     }
 }
 
+/// An object as its JSON text. Thousands are kept, and the parsed form takes many times the memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed(Arc<[u8]>);
+
+impl Packed {
+    fn pack(object: &Value) -> Self {
+        Self(object.to_string().into_bytes().into())
+    }
+
+    /// The object, parsed anew.
+    pub(crate) fn open(&self) -> Value {
+        // It was made from a `Value`, here or when it was read from disk.
+        serde_json::from_slice(&self.0).unwrap_or_default()
+    }
+}
+
 /// One committed change, with the object on both sides of it.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) revision: u64,
     pub(crate) key: Key,
-    pub(crate) before: Option<Arc<Value>>,
+    pub(crate) before: Option<Packed>,
     /// For a deletion: the last state with the revision of the deletion.
-    pub(crate) object: Arc<Value>,
+    pub(crate) object: Packed,
     pub(crate) deleted: bool,
 }
 
-type Objects = BTreeMap<Key, Arc<Value>>;
+type Objects = BTreeMap<Key, Packed>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -78,7 +95,7 @@ impl State {
         self.objects
             .range(from..)
             .take_while(|(k, _)| k.resource == resource && namespace.is_none_or(|n| k.namespace == n))
-            .map(|(k, v)| (k.clone(), Arc::clone(v)))
+            .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
     }
 }
@@ -90,6 +107,8 @@ pub(crate) struct Store {
     state: RwLock<State>,
     writing: Mutex<()>,
     revision: watch::Sender<u64>,
+    /// When old objects were last looked for.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// Whether a write is kept.
@@ -141,6 +160,7 @@ impl Store {
             state: RwLock::new(state),
             writing: Mutex::new(()),
             revision,
+            swept: Mutex::default(),
         }
     }
 
@@ -153,7 +173,11 @@ impl Store {
         self.revision.subscribe()
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Value> {
+        self.packed(key).map(|object| object.open())
+    }
+
+    fn packed(&self, key: &Key) -> Option<Packed> {
         self.read().objects.get(key).cloned()
     }
 
@@ -173,7 +197,7 @@ impl Store {
         for change in state.history.iter().rev().take_while(|c| c.revision > revision) {
             if change.key.resource == resource && namespace.is_none_or(|n| change.key.namespace == n) {
                 match &change.before {
-                    Some(before) => objects.insert(change.key.clone(), Arc::clone(before)),
+                    Some(before) => objects.insert(change.key.clone(), before.clone()),
                     None => objects.remove(&change.key),
                 };
             }
@@ -239,7 +263,7 @@ impl Store {
             if change.deleted {
                 state.objects.remove(&change.key);
             } else {
-                state.objects.insert(change.key.clone(), Arc::clone(&change.object));
+                state.objects.insert(change.key.clone(), change.object.clone());
             }
             state.touched.insert(change.key.resource.clone(), change.revision);
             state.history.push_back(Arc::new(change));
@@ -264,10 +288,14 @@ pub(crate) struct Txn<'a> {
 }
 
 impl Txn<'_> {
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Value> {
+        self.packed(key).map(|object| object.open())
+    }
+
+    fn packed(&self, key: &Key) -> Option<Packed> {
         match self.pending.iter().rev().find(|c| c.key == *key) {
-            Some(change) => (!change.deleted).then(|| Arc::clone(&change.object)),
-            None => self.store.get(key),
+            Some(change) => (!change.deleted).then(|| change.object.clone()),
+            None => self.store.packed(key),
         }
     }
 
@@ -282,7 +310,7 @@ impl Txn<'_> {
     pub(crate) fn namespace(&self, namespace: &str) -> Objects {
         let state = self.store.read();
         let objects = state.objects.iter().filter(|(k, _)| k.namespace == namespace);
-        let objects = objects.map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
+        let objects = objects.map(|(k, v)| (k.clone(), v.clone())).collect();
         drop(state);
         self.overlay(objects, |k| k.namespace == namespace)
     }
@@ -292,34 +320,43 @@ impl Txn<'_> {
             if change.deleted {
                 objects.remove(&change.key);
             } else {
-                objects.insert(change.key.clone(), Arc::clone(&change.object));
+                objects.insert(change.key.clone(), change.object.clone());
             }
         }
         objects
     }
 
+    /// Whether `interval` has passed since this was last true.
+    pub(crate) fn is_due(&self, interval: Duration) -> bool {
+        let mut swept = self.store.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = swept.is_none_or(|last| last.elapsed() >= interval);
+        if due {
+            *swept = Some(Instant::now());
+        }
+        due
+    }
+
     /// Writes the object under a new resourceVersion and returns it.
-    pub(crate) fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
+    pub(crate) fn put(&mut self, key: Key, object: Value) -> Value {
         self.record(key, object, false)
     }
 
     /// Removes the object; returns its last state.
-    pub(crate) fn delete(&mut self, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn delete(&mut self, key: &Key) -> Option<Value> {
         let object = self.get(key)?;
-        Some(self.record(key.clone(), Value::clone(&object), true))
+        Some(self.record(key.clone(), object, true))
     }
 
-    fn record(&mut self, key: Key, mut object: Value, deleted: bool) -> Arc<Value> {
-        let before = self.get(&key);
+    fn record(&mut self, key: Key, mut object: Value, deleted: bool) -> Value {
+        let before = self.packed(&key);
         self.revision += 1;
         object["metadata"]["resourceVersion"] = self.revision.to_string().into();
-        let object = Arc::new(object);
         let revision = self.revision;
         self.pending.push(Change {
             revision,
             key,
             before,
-            object: Arc::clone(&object),
+            object: Packed::pack(&object),
             deleted,
         });
         object
@@ -354,10 +391,10 @@ fn load(db: &Database) -> Result<State, redb::Error> {
     state.compacted = state.revision;
     for entry in read.open_table(OBJECTS)?.iter()? {
         let (key, value) = entry?;
-        let object = serde_json::from_slice(value.value())
+        let object: Value = serde_json::from_slice(value.value())
             .map_err(|e| redb::Error::Corrupted(format!("object {:?}: {e}", key.value())))?;
         let key = Key::decode(key.value()).ok_or_else(|| redb::Error::Corrupted(format!("key {:?}", key.value())))?;
-        state.objects.insert(key, Arc::new(object));
+        state.objects.insert(key, Packed::pack(&object));
     }
     Ok(state)
 }
@@ -371,7 +408,7 @@ fn persist(db: &Database, revision: u64, pending: &[Change]) -> Result<(), redb:
             if change.deleted {
                 objects.remove(key.as_str())?;
             } else {
-                objects.insert(key.as_str(), change.object.to_string().as_bytes())?;
+                objects.insert(key.as_str(), &*change.object.0)?;
             }
         }
         write.open_table(COUNTERS)?.insert(REVISION, revision)?;

@@ -19,7 +19,7 @@ use crate::routes::Target;
 use crate::selector::Selector;
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::Change;
+use crate::store::{Change, Packed};
 
 /// Time between bookmarks, as in Kubernetes.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -113,8 +113,11 @@ impl Watch {
             .store
             .list(&target.resource.storage, target.namespace.as_deref());
         self.revision = revision;
-        for object in objects.values().filter(|o| self.selector.matches(o)) {
-            let event = json!({"type": "ADDED", "object": watched(target, self.form, object, self.is_first)});
+        for object in objects.values().map(Packed::open) {
+            if !self.selector.matches(&object) {
+                continue;
+            }
+            let event = json!({"type": "ADDED", "object": watched(target, self.form, &object, self.is_first)});
             self.is_first = false;
             self.ready.push_back(event);
         }
@@ -177,15 +180,19 @@ impl Watch {
         {
             return None;
         }
-        let was = change.before.as_ref().is_some_and(|b| self.selector.matches(b));
-        let is = !change.deleted && self.selector.matches(&change.object);
+        let object = change.object.open();
+        let was = change
+            .before
+            .as_ref()
+            .is_some_and(|before| self.selector == Selector::default() || self.selector.matches(&before.open()));
+        let is = !change.deleted && self.selector.matches(&object);
         let kind = match (was, is) {
             (false, true) => "ADDED",
             (true, true) => "MODIFIED",
             (true, false) => "DELETED",
             (false, false) => return None,
         };
-        let object = watched(&self.target, self.form, &change.object, self.is_first);
+        let object = watched(&self.target, self.form, &object, self.is_first);
         self.is_first = false;
         Some(json!({"type": kind, "object": object}))
     }

@@ -26,7 +26,7 @@ use crate::validate;
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) status: StatusCode,
-    pub(crate) object: Arc<Value>,
+    pub(crate) object: Value,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -265,7 +265,7 @@ impl Write<'_> {
     fn apply(
         &self,
         txn: &mut Txn<'_>,
-        old: Option<Arc<Value>>,
+        old: Option<Value>,
         sent: &Value,
         force: patch::Force,
     ) -> Result<Written, ApiError> {
@@ -312,13 +312,7 @@ impl Write<'_> {
         config
     }
 
-    fn replace(
-        &self,
-        txn: &mut Txn<'_>,
-        old: &Arc<Value>,
-        new: Value,
-        warnings: Vec<String>,
-    ) -> Result<Written, ApiError> {
+    fn replace(&self, txn: &mut Txn<'_>, old: &Value, new: Value, warnings: Vec<String>) -> Result<Written, ApiError> {
         let mut written = self.replace_with(txn, old, new, Attribution::Update)?;
         written.warnings = warnings;
         Ok(written)
@@ -327,7 +321,7 @@ impl Write<'_> {
     fn replace_with(
         &self,
         txn: &mut Txn<'_>,
-        old: &Arc<Value>,
+        old: &Value,
         mut new: Value,
         attribution: Attribution,
     ) -> Result<Written, ApiError> {
@@ -356,7 +350,7 @@ impl Write<'_> {
         if managed::is_same(old, &new) {
             return Ok(Written {
                 status: StatusCode::OK,
-                object: Arc::clone(old),
+                object: old.clone(),
                 warnings: Vec::new(),
             });
         }

@@ -17,6 +17,8 @@ const ALIBABA: Dialect = Dialect::Alibaba;
 const RATE: u32 = 20;
 /// Memory that the process may take, in MiB.
 const MEMORY_LIMIT_MIB: u64 = 150;
+/// Between two listings: half of the shipped value, so that a small run is not mostly waiting.
+const POLL_INTERVAL: &str = "5s";
 /// Objects created at once.
 const CREATED_AT_ONCE: usize = 16;
 /// The lines of the shipped configuration that keep to a new account's rates, and what an account with `RATE` has.
@@ -31,7 +33,7 @@ pub async fn all_become_ready_within_the_rate(context: Context) -> Result<()> {
     let count = context.options.caches;
     let cloud = Cloud::start().await;
     cloud.fake.set_rate(Some(RATE));
-    let mut plane = cloud.plane_with(&context, &CHANGES).await?;
+    let mut plane = cloud.plane_that_looks_every(POLL_INTERVAL, &context, &CHANGES).await?;
     let api = ALIBABA.api(plane.client()?);
     futures::stream::iter(0..count)
         .map(|n| {
