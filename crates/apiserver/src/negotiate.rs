@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::status::ApiError;
@@ -86,9 +87,12 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response<Body> {
     respond(status, "application/json", full(value.to_string()))
 }
 
-pub(crate) fn encoded(status: StatusCode, encoding: Encoding, value: &Value) -> Response<Body> {
+pub(crate) fn encoded(status: StatusCode, encoding: Encoding, value: &impl Serialize) -> Response<Body> {
     match encoding {
-        Encoding::Json => json(status, value),
+        Encoding::Json => match serde_json::to_vec(value) {
+            Ok(bytes) => respond(status, "application/json", full(bytes)),
+            Err(e) => error(&ApiError::internal(format!("cannot write JSON: {e}"))),
+        },
         Encoding::Yaml => match serde_yaml_ng::to_string(value) {
             Ok(text) => respond(status, "application/yaml", full(text)),
             Err(e) => error(&ApiError::internal(format!("cannot write YAML: {e}"))),

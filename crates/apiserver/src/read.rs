@@ -3,6 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::call::Call;
@@ -127,31 +129,64 @@ pub(crate) fn list(server: &Server, target: &Target, call: &Call, form: Form) ->
             meta["remainingItemCount"] = remaining.into();
         }
     }
-    let objects: Vec<Value> = page.iter().map(|(_, object)| object.open()).collect();
-    Ok(encoded(
-        StatusCode::OK,
-        form.encoding,
-        &listing(target, form, objects.iter(), &meta),
-    ))
+    let listing = Listing {
+        target,
+        view: form.view,
+        page: &page,
+        meta: &meta,
+    };
+    Ok(encoded(StatusCode::OK, form.encoding, &listing))
 }
 
-fn listing<'a>(target: &Target, form: Form, objects: impl Iterator<Item = &'a Value>, meta: &Value) -> Value {
-    let (resource, version) = (&target.resource, target.version());
-    match form.view {
-        View::Object => json!({
-            "kind": resource.list_kind, "apiVersion": resource.api_version(&version.name), "metadata": meta,
-            "items": objects.map(|o| present(resource, version, o)).collect::<Vec<_>>(),
-        }),
-        View::Partial => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
-            "items": objects.map(partial).collect::<Vec<_>>(),
-        }),
-        View::Table => {
-            let rows = objects
-                .map(|o| table::row(version, o, &present(resource, version, o), target.include_object))
-                .collect();
-            table::table(table::header(version), rows, meta)
+/// A list that is written item by item: thousands of objects are never in memory parsed, all at once.
+struct Listing<'a> {
+    target: &'a Target,
+    view: View,
+    page: &'a [(Key, Packed)],
+    meta: &'a Value,
+}
+
+impl Serialize for Listing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (resource, version) = (&self.target.resource, self.target.version());
+        let api_version = resource.api_version(&version.name);
+        let (kind, api_version, items) = match self.view {
+            View::Object => (resource.list_kind.as_str(), api_version.as_str(), "items"),
+            View::Partial => ("PartialObjectMetadataList", "meta.k8s.io/v1", "items"),
+            View::Table => ("Table", "meta.k8s.io/v1", "rows"),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", kind)?;
+        map.serialize_entry("apiVersion", api_version)?;
+        map.serialize_entry("metadata", self.meta)?;
+        if let View::Table = self.view {
+            map.serialize_entry("columnDefinitions", &table::header(version))?;
         }
+        map.serialize_entry(items, &Items(self))?;
+        map.end()
+    }
+}
+
+/// The items of a list, each opened when its turn comes.
+struct Items<'a>(&'a Listing<'a>);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Listing { target, view, page, .. } = self.0;
+        let (resource, version) = (&target.resource, target.version());
+        serializer.collect_seq(page.iter().map(|(_, object)| {
+            let object = object.open();
+            match view {
+                View::Object => present(resource, version, &object),
+                View::Partial => partial(&object),
+                View::Table => table::row(
+                    version,
+                    &object,
+                    &present(resource, version, &object),
+                    target.include_object,
+                ),
+            }
+        }))
     }
 }
 

@@ -7,8 +7,8 @@ use futures::StreamExt as _;
 use imagecache_k8s_api::ImageCacheDialect;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::finalizer::{self, Event, finalizer};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Controller, watcher};
+use kube::runtime::reflector::{ObjectRef, store};
+use kube::runtime::{Controller, WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ const CONCURRENCY: u16 = 16;
 const DEFINITION_INTERVAL: Duration = Duration::from_secs(5);
 /// After a write that the API server refused.
 const API_RETRY: Duration = Duration::from_secs(3);
+/// A copy of the whole object that `kubectl apply` keeps.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// While the provider has not answered.
 const PROVIDER_RETRY: Duration = Duration::from_secs(2);
 /// After a removal that failed for a reason that waiting does not mend.
@@ -49,7 +51,13 @@ pub(super) async fn run<K: ImageCacheDialect>(shared: &Arc<Shared>, health: &Hea
         wake,
     });
     let woken = futures::stream::poll_fn(move |task| woken.poll_recv(task)).map(|name| ObjectRef::new(&name));
-    Controller::new(Api::<K>::all(shared.client.clone()), watcher::Config::default())
+    let writer = store::Writer::<K>::default();
+    let reader = writer.as_reader();
+    let changes = watcher(Api::<K>::all(shared.client.clone()), watcher::Config::default())
+        .modify(slim)
+        .reflect(writer)
+        .applied_objects();
+    Controller::for_stream(changes, reader)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_on(woken)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -59,6 +67,15 @@ pub(super) async fn run<K: ImageCacheDialect>(shared: &Arc<Shared>, health: &Hea
             std::future::ready(())
         })
         .await;
+}
+
+/// Takes away what no pass reads, before it is kept: of thousands of objects it is the larger part.
+fn slim<K: ImageCacheDialect>(object: &mut K) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 /// Waits until the API server knows the kind.

@@ -22,7 +22,8 @@ struct Memo<S> {
 /// The status that we wrote last.
 #[derive(Debug)]
 struct Written<S> {
-    status: S,
+    /// `None` once the watch has shown it.
+    status: Option<S>,
     /// Versions of the object in order: the one that was seen before our writes, and those that they made.
     versions: Vec<String>,
     at: Instant,
@@ -67,10 +68,16 @@ impl<S: Clone> Memos<S> {
 
     /// The status that we wrote later than `version` of the object, and when; the watch may not have shown it yet.
     pub(super) fn newer_than(&self, uid: &str, version: &str) -> Option<S> {
-        let memos = self.lock();
-        let written = memos.get(uid)?.written.as_ref()?;
+        let mut memos = self.lock();
+        let written = memos.get_mut(uid)?.written.as_mut()?;
         let (newest, older) = written.versions.split_last()?;
-        (newest != version && older.iter().any(|older| older == version)).then(|| written.status.clone())
+        if newest == version {
+            written.status = None;
+        }
+        written
+            .status
+            .clone()
+            .filter(|_| older.iter().any(|older| older == version))
     }
 
     /// How long ago we last wrote the status.
@@ -94,7 +101,7 @@ impl<S: Clone> Memos<S> {
         }
         versions.extend(made.filter(|made| !versions.contains(made)));
         memo.written = Some(Written {
-            status,
+            status: Some(status),
             versions,
             at: Instant::now(),
         });
