@@ -17,6 +17,8 @@ const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters"
 const REVISION: &str = "revision";
 /// Changes kept for watches and consistent list pages; older ones answer 410.
 const HISTORY_CHANGES: usize = 1024;
+/// Pages that the database keeps in memory: every object is there already, so a few for writing are enough.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// File name of the database inside the data directory.
 const FILE: &str = "apiserver.redb";
 
@@ -141,10 +143,13 @@ impl Store {
             path: path.clone(),
             source: Box::new(source),
         };
-        let db = Database::create(&path).map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
-            other => failed(other.into()),
-        })?;
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(&path)
+            .map_err(|e| match e {
+                redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.clone() },
+                other => failed(other.into()),
+            })?;
         restrict(&path).map_err(|source| OpenError::Directory {
             path: path.clone(),
             source,
