@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use imagecache_tests::context::Options;
-use imagecache_tests::runner::{self, Api, Need, Scenario};
+use imagecache_tests::runner::{self, Api, Need, Scenario, Wanted};
 use imagecache_tests::scenarios;
 
 fn options() -> Options {
@@ -13,11 +13,13 @@ fn options() -> Options {
         registry: None,
         kubectl: None,
         rounds: 1,
+        caches: 1,
     }
 }
 
 fn scenario(needs: &'static [Need]) -> Scenario {
     Scenario {
+        provider: "local",
         name: "area::behaviour",
         needs,
         run: |_| Box::pin(async { Ok(()) }),
@@ -77,14 +79,21 @@ fn needs_are_judged() {
 #[tokio::test]
 async fn a_filter_that_matches_nothing_is_an_error() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let result = runner::run(&[scenario(&[])], &options(), "no such scenario", dir.path()).await;
-    assert!(result.is_err());
+    for (name, provider) in [("no such scenario", None), ("", Some("no-such-provider"))] {
+        let wanted = Wanted {
+            name: name.to_owned(),
+            provider: provider.map(str::to_owned),
+        };
+        let result = runner::run(&[scenario(&[])], &options(), &wanted, dir.path()).await;
+        assert!(result.is_err(), "{wanted:?}");
+    }
 }
 
 #[tokio::test]
 async fn failures_are_counted_and_their_directory_is_kept() {
     let dir = tempfile::tempdir().expect("tempdir");
     let bad = Scenario {
+        provider: "local",
         name: "area::bad",
         needs: &[],
         run: |context| {
@@ -94,7 +103,7 @@ async fn failures_are_counted_and_their_directory_is_kept() {
             })
         },
     };
-    let totals = runner::run(&[scenario(&[]), bad], &options(), "", dir.path())
+    let totals = runner::run(&[scenario(&[]), bad], &options(), &Wanted::default(), dir.path())
         .await
         .expect("the run itself works");
     assert_eq!((totals.passed, totals.failed), (1, vec!["area::bad"]));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 
 use super::spec;
 use crate::context::Context;
@@ -19,6 +20,8 @@ const RATE: u32 = 20;
 const MEMORY_LIMIT_MIB: u64 = 150;
 /// Between two listings: half of the shipped value, so that a small run is not mostly waiting.
 const POLL_INTERVAL: &str = "5s";
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
 /// Objects created at once.
 const CREATED_AT_ONCE: usize = 16;
 /// The lines of the shipped configuration that keep to a new account's rates, and what an account with `RATE` has.
@@ -50,9 +53,8 @@ pub async fn all_become_ready_within_the_rate(context: Context) -> Result<()> {
     // Two calls a cache, the listings, and a margin for a busy machine.
     let limit = Duration::from_secs(60) + Duration::from_secs(4 * count as u64) / RATE;
     wait::until(&format!("{count} caches to be Ready"), limit, async || {
-        let objects = api.list(&ListParams::default()).await?.items;
-        let ready = objects.iter().filter(|object| ALIBABA.phase(object) == "Ready").count();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let ready = count_ready(&api).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(if ready == count {
             Ok(())
         } else {
@@ -94,4 +96,22 @@ pub async fn all_become_ready_within_the_rate(context: Context) -> Result<()> {
         let _ = api.delete(&name, &DeleteParams::default()).await?;
     }
     plane.stop().await
+}
+
+/// How many objects are Ready, read in pages as kubectl does.
+async fn count_ready(api: &Api<DynamicObject>) -> Result<usize> {
+    let mut params = ListParams::default().limit(PAGE);
+    let mut ready = 0;
+    loop {
+        let page = api.list(&params).await?;
+        ready += page
+            .items
+            .iter()
+            .filter(|object| ALIBABA.phase(object) == "Ready")
+            .count();
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(ready),
+        }
+    }
 }

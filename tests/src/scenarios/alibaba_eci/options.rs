@@ -12,8 +12,11 @@ use crate::objects::Dialect;
 
 const ALIBABA: Dialect = Dialect::Alibaba;
 
+/// Name and value of a parameter.
+type Parameter = (&'static str, &'static str);
+
 /// Annotation, its value, and what the cloud is to be asked for.
-const ANNOTATIONS: [(&str, &str, &[(&str, &str)]); 11] = [
+const ANNOTATIONS: [(&str, &str, &[Parameter]); 11] = [
     ("vswitch-ids", "vsw-a, vsw-b", &[("VSwitchId", "vsw-a,vsw-b")]),
     ("security-group-id", "sg-a", &[("SecurityGroupId", "sg-a")]),
     ("resource-group-id", "rg-a", &[("ResourceGroupId", "rg-a")]),
