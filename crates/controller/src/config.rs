@@ -11,6 +11,7 @@ use imagecache_core::system_clock;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
+use crate::cost_config::CostConfig;
 use crate::kubernetes::Settings;
 
 /// Prefix of environment variables; two underscores step into a table: `IMAGECACHE_LOCAL__STORE__PATH`.
@@ -31,6 +32,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The controller.
     pub controller: ControllerConfig,
+    /// Prices for `imagecache cost`.
+    pub cost: CostConfig,
     /// The local provider's table, raw; [`crate::registry`] gives it its type.
     pub local: Dict,
 }
@@ -41,6 +44,7 @@ impl Default for Config {
             provider: "local".to_owned(),
             log: LogConfig::default(),
             controller: ControllerConfig::default(),
+            cost: CostConfig::default(),
             local: Dict::new(),
         }
     }
