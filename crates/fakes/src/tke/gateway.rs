@@ -137,7 +137,7 @@ impl State {
         if action == sts::UNSIGNED {
             sts::check_unsigned(request)?;
         } else {
-            self.verifier.verify(request, service, now + self.skew)?;
+            self.verifier.verify(request, service, now, self.skew)?;
         }
         check_target(request, action, version, of_sts)?;
         if !self.admits(action, now) {

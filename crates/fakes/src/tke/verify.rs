@@ -65,12 +65,19 @@ impl Verifier {
         .collect()
     }
 
-    /// The id of the key that signed the request for `service`.
+    /// The id of the key that signed the request for `service`. The clock that timestamps are compared with is `skew`
+    /// ahead of `now`, by which keys end.
     ///
     /// # Errors
     ///
     /// With the gateway's code when it was not signed exactly so, by a known key, just now.
-    pub fn verify(&self, request: &Received, service: &str, now: Timestamp) -> Result<String, Refusal> {
+    pub fn verify(
+        &self,
+        request: &Received,
+        service: &str,
+        now: Timestamp,
+        skew: SignedDuration,
+    ) -> Result<String, Refusal> {
         for name in ["host", "content-type", "x-tc-action", "x-tc-version", "x-tc-timestamp"] {
             if request.header(name).is_none() {
                 let message = format!("The request is missing a required parameter `{name}`.");
@@ -83,7 +90,7 @@ impl Verifier {
         let timestamp = request.header("x-tc-timestamp").unwrap_or_default();
         let signed_at = seconds(timestamp)
             .ok_or_else(|| Refusal::new(200, "InvalidParameter", "X-TC-Timestamp is not a number of seconds"))?;
-        if now.duration_since(signed_at).abs() > WINDOW {
+        if (now + skew).duration_since(signed_at).abs() > WINDOW {
             return Err(failure(
                 "SignatureExpire",
                 "the timestamp is more than five minutes off",

@@ -1,0 +1,10 @@
+//! The fakes themselves: what they accept must be right, and what they refuse must be wrong.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests too"
+)]
+
+mod tke;
