@@ -40,7 +40,6 @@ const THROTTLED: &[&str] = &[
 ];
 
 /// All that the account has and all that the tests have set.
-#[derive(Debug)]
 pub(crate) struct State {
     /// Added to the wall clock: what the service believes.
     pub(crate) offset: SignedDuration,
@@ -240,7 +239,7 @@ pub(crate) fn spoil(fault: &Fault, mut reply: Reply) -> Reply {
 }
 
 /// The state, behind the server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gateway {
     pub(crate) state: Mutex<State>,
 }

@@ -33,7 +33,6 @@ use gateway::{Gateway, State};
 const REGION: &str = "ap-guangzhou";
 
 /// A running cloud. Dropping it closes the listener.
-#[derive(Debug)]
 pub struct FakeTke {
     address: SocketAddr,
     gateway: Arc<Gateway>,
@@ -355,6 +354,12 @@ fn view(shape: Shape, number: u64, cache: &Cache) -> CacheView {
         expires_at: cache.expires,
         events: shape::messages(shape, number, cache),
         parameters: cache.parameters.clone(),
+    }
+}
+
+impl std::fmt::Debug for FakeTke {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "FakeTke({})", self.address)
     }
 }
 

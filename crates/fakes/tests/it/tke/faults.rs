@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use imagecache_fakes::tke::{FakeTke, Fault};
+use jiff::Timestamp;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::support::{Caller, wanted};
+use super::support::{Caller, TKE, wanted};
 
 const CREATE: &str = "CreateImageCache";
 /// Longer than any answer takes that comes at all.
@@ -41,8 +44,14 @@ async fn no_answer_comes_before_or_after_the_effect() {
         let fake = FakeTke::start().await;
         let caller = Caller::new(&fake);
         fake.inject(CREATE, fault.clone(), 1);
-        let answer = timeout(PATIENCE, caller.try_tke(CREATE, wanted("a", json!({})))).await;
+        let waiting = caller.clone();
+        let mut call = tokio::spawn(async move { waiting.try_tke(CREATE, wanted("a", json!({}))).await });
+        while fake.calls(CREATE) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let answer = timeout(PATIENCE, &mut call).await;
         assert!(answer.is_err(), "{fault:?}: {answer:?}");
+        call.abort();
         assert_eq!((fake.creations(), fake.calls(CREATE)), (made, 1), "{fault:?}");
         caller.create("b").await;
     }
@@ -135,4 +144,40 @@ async fn content_types_cannot_be_trusted() {
         types.insert(answer.content_type);
     }
     assert!(types.contains("application/json") && types.len() == 4, "{types:?}");
+}
+
+#[tokio::test]
+async fn connections_stay_open_until_they_are_told_to_close() {
+    let fake = FakeTke::start().await;
+    fake.set_rate(None);
+    let caller = Caller::new(&fake);
+    let headers = caller.headers(TKE, "DescribeImageCaches", b"{}", Timestamp::now());
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let request = format!("POST / HTTP/1.1\r\ncontent-length: 2\r\n{lines}\r\n{{}}");
+    let mut connections = 0;
+    let mut answers = 0;
+    while answers < 2_500 {
+        let mut stream = BufReader::new(TcpStream::connect(&caller.address).await.unwrap());
+        connections += 1;
+        let mut closes = false;
+        while !closes && answers < 2_500 {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let (mut length, mut line) = (0, String::new());
+            while stream.read_line(&mut line).await.unwrap() > 2 {
+                closes |= line == "connection: close\r\n";
+                length = line
+                    .strip_prefix("content-length: ")
+                    .map_or(length, |text| text.trim().parse().unwrap());
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            assert!(String::from_utf8(body).unwrap().contains("TotalCount"));
+            answers += 1;
+        }
+    }
+    assert_eq!((connections, fake.calls("DescribeImageCaches")), (2, 2_500));
 }
