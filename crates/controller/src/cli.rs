@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imagecache_core::cost::{Amount, UsageError};
 use imagecache_core::{CacheId, ImageRef, MAX_IMAGES, Platform};
 use serde::Serialize;
 
@@ -68,6 +69,8 @@ pub enum Command {
     Delete(IdArgs),
     /// Show which caches suit these images, best first
     Match(MatchArgs),
+    /// Estimate what a cache costs to build, keep and use, with each provider
+    Cost(CostArgs),
     /// Mount a cache read-only: its volume, or one image's root filesystem (needs root)
     Mount(MountArgs),
     /// Undo `mount`
@@ -139,6 +142,72 @@ pub struct MatchArgs {
     /// Images of a pod
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<ImageRef>,
+}
+
+/// Arguments of `cost`.
+///
+/// Quantities become bytes and seconds when they are read, so that nothing is calculated with floating-point numbers.
+#[derive(Args, Debug)]
+#[command(after_long_help = COST_HELP)]
+pub struct CostArgs {
+    /// Take the sizes from this cache instead of the flags
+    #[arg(value_name = "ID", conflicts_with = "size_gib")]
+    pub id: Option<CacheId>,
+    /// Size of the cache: of the disk that it is built on, and of each pod's disk. 20 when left out
+    #[arg(long, value_name = "GIB")]
+    pub size_gib: Option<u32>,
+    /// What the cache holds, unpacked: the size of its snapshot. Decimals are allowed, as in all that follows
+    #[arg(long = "content-gib", value_name = "GIB", value_parser = gib, required_unless_present = "id")]
+    pub content_bytes: Option<u64>,
+    /// How long the build takes
+    #[arg(long = "build-minutes", value_name = "MINUTES", value_parser = minutes, default_value = "5")]
+    pub build_seconds: u64,
+    /// How long the cache is kept
+    #[arg(long = "keep-days", value_name = "DAYS", value_parser = days, default_value = "30")]
+    pub keep_seconds: u64,
+    /// How many pods use it, in all; a whole number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub pods: u32,
+    /// How long each pod runs
+    #[arg(long = "pod-hours", value_name = "HOURS", value_parser = hours, default_value = "1")]
+    pub pod_seconds: u64,
+}
+
+/// What `cost --help` adds.
+const COST_HELP: &str = "\
+Prices come from the configuration; none is built in. What has no price is shown with its quantity, and a sum that lacks \
+prices with `≥`. A month is 30 days. With --provider only that one is shown.
+
+An example, with the prices that Alibaba prints for one region; give your own:
+
+  [cost]
+  currency = \"CNY\"
+  [cost.alibaba-eci]               # and [cost.tencent-eks], with the same keys
+  vcpu_second = \"0.000049\"         # build instance
+  memory_gib_second = \"0.00000613\"
+  disk_gib_hour = \"0.0021\"         # of the build, and of each pod
+  snapshot_gib_month = \"0.12\"
+  [cost.local]
+  store_gib_month = \"…\"            # the disk that the store is on
+  [cost.local-ebs]                 # a store in AWS EBS
+  write_thousand = \"…\"             # a thousand block writes
+  snapshot_gib_month = \"…\"
+  volume_gib_month = \"…\"\n";
+
+fn gib(text: &str) -> Result<u64, UsageError> {
+    Amount::Gib.parse(text)
+}
+
+fn minutes(text: &str) -> Result<u64, UsageError> {
+    Amount::Minutes.parse(text)
+}
+
+fn hours(text: &str) -> Result<u64, UsageError> {
+    Amount::Hours.parse(text)
+}
+
+fn days(text: &str) -> Result<u64, UsageError> {
+    Amount::Days.parse(text)
 }
 
 /// Arguments of `mount`.

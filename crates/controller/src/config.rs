@@ -11,6 +11,7 @@ use imagecache_core::system_clock;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
+use crate::cost_config::CostConfig;
 use crate::kubernetes::Settings;
 use crate::registry::{Opened, PROVIDERS};
 
@@ -30,10 +31,12 @@ pub struct Config {
     pub log: LogConfig,
     /// The controller.
     pub controller: ControllerConfig,
+    /// Prices for `imagecache cost`.
+    pub cost: CostConfig,
 }
 
 /// Keys of [`Config`]; beside them only the providers' tables stand at the top.
-const SHARED_KEYS: [&str; 3] = ["provider", "log", "controller"];
+const SHARED_KEYS: [&str; 4] = ["provider", "log", "controller", "cost"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -41,6 +44,7 @@ impl Default for Config {
             provider: "local".to_owned(),
             log: LogConfig::default(),
             controller: ControllerConfig::default(),
+            cost: CostConfig::default(),
         }
     }
 }

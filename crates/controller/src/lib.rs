@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod cost_config;
 pub mod kubernetes;
 pub mod output;
 pub mod progress;

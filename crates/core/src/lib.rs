@@ -6,6 +6,7 @@ mod build_options;
 mod cache_spec;
 mod cache_state;
 mod clock;
+pub mod cost;
 mod credential;
 mod digest;
 mod error;

@@ -5,3 +5,4 @@
 pub mod eci;
 pub mod image;
 pub mod registry;
+pub mod tke;

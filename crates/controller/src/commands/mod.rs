@@ -1,6 +1,7 @@
 //! One module per group of commands; each command is one function.
 
 mod cache;
+mod cost;
 mod create;
 mod serve;
 mod show;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::List => cache::list(&loaded, format).await?,
         Command::Delete(args) => cache::delete(&loaded, &args).await?,
         Command::Match(args) => cache::best_match(&loaded, format, &args).await?,
+        Command::Cost(args) => cost::cost(&loaded, format, cli.global.provider.as_deref(), &args).await?,
         Command::Mount(args) => volume::mount(&loaded, args).await?,
         Command::Umount(args) => volume::umount(args).await?,
         Command::Export(args) => volume::export(&loaded, args).await?,

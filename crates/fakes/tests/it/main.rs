@@ -12,3 +12,4 @@ mod faults;
 mod neighbours;
 mod signatures;
 mod support;
+mod tke;
