@@ -1,0 +1,1 @@
+//! Image caches of Tencent Kubernetes Engine: the provider `tencent-eks`.
