@@ -165,3 +165,15 @@ fn difference(behind: jiff::SignedDuration) -> String {
     let side = if behind.is_negative() { "ahead of" } else { "behind" };
     format!("{seconds} s {side}")
 }
+
+/// A header value that no log of an HTTP library shows.
+///
+/// # Errors
+///
+/// When no header can carry it.
+pub fn sensitive_header(text: &str) -> Result<http::HeaderValue, BoxError> {
+    let mut value = http::HeaderValue::from_str(text)
+        .map_err(|_| "the credential holds characters that no HTTP header can carry")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
