@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use imagecache_cloud_http::build::Patience;
 use imagecache_core::{CacheId, CacheKey, CacheState, Clock, Error, ErrorKind, Phase, Result};
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ use crate::eip::{Addresses, BuildState};
 use crate::error::ApiError;
 use crate::mark::{self, Mark};
 use crate::memory::{Memory, Recent};
-use crate::state::{self, Patience};
+use crate::state;
 use crate::wire::{CacheEntry, DescribeImageCaches};
 use crate::{NAME, creation};
 

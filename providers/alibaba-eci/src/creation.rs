@@ -1,10 +1,11 @@
 //! From a spec and the configured defaults to what the service is asked for. Pure.
 
+use imagecache_cloud_http::text::given;
 use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, Platform, RegistryCredential, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
-use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES, given};
+use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES};
 use crate::mark::Mark;
 use crate::wire::{AcrRegistry, CreateImageCache, DeleteImageCache, Settings, UpdateImageCache};
 

@@ -226,10 +226,7 @@ impl VpcClient {
                 return Ok(addresses.into_values().collect());
             }
         }
-        Err(ApiError::EndlessPages {
-            action: DESCRIBE,
-            pages: MAX_PAGES,
-        })
+        Err(ApiError::endless_pages(DESCRIBE, MAX_PAGES))
     }
 
     /// Releases an address; one that is gone is fine.
