@@ -1,8 +1,9 @@
 //! What a cloud tells of a build: why it failed, that it hangs, what happened in which order. Pure.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
-use imagecache_core::{CacheEvent, ErrorKind, EventSeverity, Failure, MAX_EVENTS};
+use imagecache_core::{CacheEvent, CacheState, ErrorKind, EventSeverity, Failure, MAX_EVENTS, Phase};
 use jiff::SignedDuration;
 
 /// When we give up on a build that the service does not give up on.
@@ -73,6 +74,19 @@ impl Patience {
             ),
         }
     }
+}
+
+/// Order of several caches under one key, best first: whatever is furthest on; of two equally far the later attempt, since the
+/// earlier one was given up; then the older, on which two processes agree.
+pub fn rank(state: &CacheState, attempt: u32) -> impl Ord + use<> {
+    let progress = match state.phase {
+        Phase::Ready => 0,
+        Phase::Creating | Phase::Pending => 1,
+        Phase::Unknown(_) => 2,
+        Phase::Stalled(_) => 3,
+        Phase::Failed(_) => 4,
+    };
+    (progress, Reverse(attempt), state.created_at, state.id.clone())
 }
 
 /// The newest events, oldest first, from a list in either order.

@@ -17,6 +17,7 @@ mod endpoint;
 mod exchange;
 mod hash;
 mod limiter;
+pub mod mark;
 mod meaning;
 mod memory;
 mod rate;

@@ -311,7 +311,7 @@ impl DefaultsConfig {
         }
         for (key, value) in &self.tags {
             // The service reserves these beginnings, and we the mark.
-            let reserved = ["aliyun", "acs:", "http://", "https://", mark::PREFIX];
+            let reserved = ["aliyun", "acs:", "http://", "https://", mark::TAG_PREFIX];
             if let Some(prefix) = reserved.iter().find(|prefix| key.starts_with(**prefix)) {
                 return Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"));
             }

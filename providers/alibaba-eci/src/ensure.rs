@@ -67,7 +67,7 @@ impl Caches {
 
     /// Removes what is beside the best cache of a key. An error is only logged: the next call tries again.
     async fn remove_duplicates(&self, best: &Found, others: impl Iterator<Item = Found>) {
-        for other in others.filter(|other| self.mark.is_own(&best.entry) && self.mark.is_own(&other.entry)) {
+        for other in others.filter(|other| self.mark.is_own(&best.entry.tags) && self.mark.is_own(&other.entry.tags)) {
             let (kept, id) = (best.id(), other.id());
             tracing::warn!(key = %best.state.key, kept, removed = id, "two caches under one key: one is removed");
             if let Err(error) = self.remove(id).await {
@@ -82,7 +82,7 @@ impl Caches {
 
     /// Goes on with a cache whose build hangs or whose update failed.
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
-        let attempt = mark::attempt(&found.entry);
+        let attempt = mark::attempt(&found.entry.tags);
         if found.entry.status == state::UPDATE_FAILED {
             let address = self.address(key, spec, attempt).await?;
             let request = creation::update(&self.order(key, spec, address.as_deref()), attempt, found.id())?;

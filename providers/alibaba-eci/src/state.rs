@@ -73,7 +73,7 @@ fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Pa
     match entry.status.as_str() {
         PREPARING | CREATING if overdue => {
             let failure = patience.overdue(events, WAY_OUT);
-            match mark::attempt(entry) < patience.attempts {
+            match mark::attempt(&entry.tags) < patience.attempts {
                 true => Phase::Stalled(failure),
                 false => Phase::Failed(failure),
             }
@@ -126,7 +126,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::wire::Tag;
+    use imagecache_cloud_http::mark::Tag;
 
     const PATIENCE: Patience = Patience {
         deadline: Duration::from_secs(3600),

@@ -1,11 +1,10 @@
 //! The caches in the service that are ours: finding, listing and removing them.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use imagecache_cloud_http::build::Patience;
+use imagecache_cloud_http::build::{self, Patience};
 use imagecache_core::{CacheId, CacheKey, CacheState, Clock, Error, ErrorKind, ImageRef, Phase, Result};
 use jiff::Timestamp;
 
@@ -80,18 +79,9 @@ impl Found {
         self.state.id.as_str()
     }
 
-    /// Order of several caches under one key, best first: whatever is furthest on; of two equally far the later attempt,
-    /// since the earlier one was given up; then the older, on which two processes agree.
+    /// Order of several caches under one key, best first.
     fn rank(&self) -> impl Ord + use<> {
-        let progress = match self.state.phase {
-            Phase::Ready => 0,
-            Phase::Creating | Phase::Pending => 1,
-            Phase::Unknown(_) => 2,
-            Phase::Stalled(_) => 3,
-            Phase::Failed(_) => 4,
-        };
-        let attempt = mark::attempt(&self.entry);
-        (progress, Reverse(attempt), self.state.created_at, self.state.id.clone())
+        build::rank(&self.state, mark::attempt(&self.entry.tags))
     }
 
     /// Whether it failed, and was kept for its day.
@@ -128,7 +118,7 @@ impl Caches {
             if entry.image_cache_name != key.as_str() {
                 continue;
             }
-            match self.mark.whose(&entry) {
+            match mark::whose(&self.mark, &entry) {
                 Whose::Ours(_) => self.sort_in(self.found(entry, key)?, &mut listed),
                 Whose::Unclear => listed.unclear.push(entry.image_cache_id),
                 Whose::Foreign => {}
@@ -178,7 +168,7 @@ impl Caches {
         self.memory.prune(now);
         let mut listed = Listed::default();
         for entry in self.describe(&DescribeImageCaches::default()).await? {
-            let Whose::Ours(key) = self.mark.whose(&entry) else {
+            let Whose::Ours(key) = mark::whose(&self.mark, &entry) else {
                 continue;
             };
             match self.found(entry, &key) {
@@ -191,7 +181,7 @@ impl Caches {
         listed.ours.sort_by_cached_key(Found::rank);
         let mut seen = HashSet::new();
         let (kept, surplus): (Vec<Found>, Vec<Found>) = listed.ours.into_iter().partition(|one| {
-            let owner = mark::owner_of(&one.entry).map(str::to_owned);
+            let owner = mark::owner_of(&one.entry.tags).map(str::to_owned);
             seen.insert((one.state.key.clone(), owner))
         });
         self.sweep(surplus.iter().chain(&listed.over)).await;
@@ -202,7 +192,7 @@ impl Caches {
 
     /// Removes caches that nobody needs and that are billed. An error is only logged: the next call tries again.
     pub(crate) async fn sweep(&self, caches: impl Iterator<Item = &Found>) {
-        let own: Vec<&Found> = caches.filter(|one| self.mark.is_own(&one.entry)).collect();
+        let own: Vec<&Found> = caches.filter(|one| self.mark.is_own(&one.entry.tags)).collect();
         for one in &own {
             let (key, id, phase) = (&one.state.key, one.id(), one.state.phase.as_str());
             tracing::warn!(%key, id, phase, "a cache that is one too many, or failed long ago, is removed");
@@ -276,7 +266,7 @@ impl Caches {
         let bad_id = |_| ApiError::bad_id(crate::client::MATCH, &entry.image_cache_id);
         Ok(Some(SuitableCache {
             id: CacheId::from_vendor(&entry.image_cache_id).map_err(bad_id)?,
-            key: match self.mark.whose(&entry) {
+            key: match mark::whose(&self.mark, &entry) {
                 Whose::Ours(key) => Some(key),
                 Whose::Unclear | Whose::Foreign => None,
             },

@@ -27,7 +27,7 @@ const DEFAULT_LISTING_LAG: Duration = Duration::from_secs(30);
 /// Longest key of a tag ("Use Limits" of tags).
 const MAX_TAG_KEY_CHARS: usize = 127;
 /// Beginnings of tag keys that the vendor reserves, and ours.
-const RESERVED_TAG_KEYS: [&str; 5] = ["qcs:", "project", "项目", "tencent", mark::PREFIX];
+const RESERVED_TAG_KEYS: [&str; 5] = ["qcs:", "project", "项目", "tencent", mark::TAG_PREFIX];
 
 /// Documented for each action; the service counts 20 in a second.
 const ACTION_RATE: Rate = Rate::per_second(20);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::NAME;
 use crate::config::DefaultsConfig;
-use crate::mark::Mark;
+use crate::mark::{self, Mark};
 use crate::wire::{CreateImageCache, Eip, EipAttribute, Settings, UpdateImageCache};
 
 /// Line types that the service knows (API reference, `EipAttribute`).
@@ -87,7 +87,7 @@ fn settings(order: &Order<'_>) -> Settings {
         credentials: spec.credentials.clone(),
         size_gib: Some(spec.size_gib),
         retention_days: Some(spec.retention.days().unwrap_or(0)),
-        tags: mark.tags(spec, order.attempt, &defaults.tags),
+        tags: mark::tags(mark, spec, order.attempt, &defaults.tags),
     }
 }
 

@@ -90,7 +90,7 @@ impl Caches {
         let is_listed = |id: &CacheId| others.iter().chain([&best]).any(|found| found.id() == id.as_str());
         recent.created.take_if(|created| is_listed(&created.id));
         recent.unanswered_since = None;
-        if self.mark.is_own(&best.entry) && !others.is_empty() {
+        if self.mark.is_own(&best.entry.tags) && !others.is_empty() {
             self.sweep(others.iter()).await;
         }
         Ok(best)
@@ -98,7 +98,7 @@ impl Caches {
 
     /// Goes on with a cache whose build hangs or whose update failed.
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
-        let attempt = mark::attempt(&found.entry);
+        let attempt = mark::attempt(&found.entry.tags);
         if found.entry.status == state::UPDATE_FAILED {
             let request = creation::update(&self.order(key, spec, attempt), found.id());
             self.client.update(&request).await?;

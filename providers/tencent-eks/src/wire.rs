@@ -6,7 +6,7 @@ mod request;
 mod tests;
 mod time;
 
-pub(crate) use answer::{Acknowledged, CacheEntry, CachePage, CreatedCache, EntryEvent, Suitable, Tag};
+pub(crate) use answer::{Acknowledged, CacheEntry, CachePage, CreatedCache, EntryEvent, Suitable};
 pub(crate) use request::{CreateImageCache, DescribeImageCaches, Eip, EipAttribute, Settings, UpdateImageCache};
 pub(crate) use request::{delete_image_caches, most_suitable_image_cache};
 #[cfg(test)]

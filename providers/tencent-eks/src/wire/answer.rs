@@ -1,19 +1,10 @@
 //! Answers. Whatever may be absent or odd in one cache must not hide the others, so every field has a default.
 
+use imagecache_cloud_http::mark::Tag;
 use imagecache_cloud_http::text::or_default;
 use serde::Deserialize;
 
 use super::time::{self, Moment};
-
-/// A key and its value, on a cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Tag {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) key: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) value: String,
-}
 
 /// Answer of `CreateImageCache`.
 #[derive(Clone, Debug, Deserialize)]

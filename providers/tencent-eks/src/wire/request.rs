@@ -1,9 +1,9 @@
 //! Parameters of each action.
 
+use imagecache_cloud_http::mark::Tag;
 use imagecache_core::RegistryCredential;
 use serde_json::Value;
 
-use super::Tag;
 use crate::params::Parameters;
 
 /// What creating and updating have in common.

@@ -1,5 +1,6 @@
 //! Bodies against captured ones.
 
+use imagecache_cloud_http::mark::Tag;
 use imagecache_core::{RegistryCredential, Secret};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
