@@ -174,3 +174,15 @@ fn outcome(attempts: u32) -> String {
         more => format!("failed {more} times"),
     }
 }
+
+/// A header value that no log of an HTTP library shows.
+///
+/// # Errors
+///
+/// When no header can carry it.
+pub fn sensitive_header(text: &str) -> Result<http::HeaderValue, BoxError> {
+    let mut value = http::HeaderValue::from_str(text)
+        .map_err(|_| "the credential holds characters that no HTTP header can carry")?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -38,6 +38,18 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
+    /// How a service that hands out credentials is called: a refresh starts long before the old one ends.
+    pub fn for_credentials() -> Self {
+        const ATTEMPTS: u32 = 3;
+        const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+        Self {
+            attempts: ATTEMPTS,
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            total_timeout: ATTEMPT_TIMEOUT * ATTEMPTS,
+            ..Self::default()
+        }
+    }
+
     /// The same with these rates for actions that it does not name.
     #[must_use]
     pub fn with_default_rates(mut self, defaults: &[(&str, Rate)]) -> Self {

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use imagecache_core::{BoxError, Secret};
 use jiff::Timestamp;
 
+use crate::{CallError, CallProblem, RefusalClass};
+
 /// An access key, long-lived or temporary.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -62,4 +64,44 @@ pub enum CredentialError {
         #[source]
         source: Option<BoxError>,
     },
+}
+
+impl CredentialError {
+    /// A configured source that does not work and will not by waiting.
+    pub fn invalid(name: &str, message: impl Into<String>) -> Self {
+        Self::Invalid {
+            name: name.to_owned(),
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// A source that fails because of `cause`, which `passes` or stays.
+    pub(crate) fn caused_by(cause: impl Into<BoxError>, name: &str, message: String, passes: bool) -> Self {
+        let (name, source) = (name.to_owned(), Some(cause.into()));
+        if passes {
+            Self::Unavailable { name, message, source }
+        } else {
+            Self::Invalid { name, message, source }
+        }
+    }
+
+    /// What a failed call to a service that hands out credentials means for the source `name`.
+    pub fn of_call(error: CallError, name: &str, message: impl Into<String>) -> Self {
+        let passes = match error.problem {
+            // The credential that it was to be signed with: that error says all there is to say.
+            CallProblem::Credential(error) => return error,
+            CallProblem::Request(_) | CallProblem::ClockSkew { .. } => false,
+            CallProblem::NotSent { .. } | CallProblem::NoAnswer { .. } => true,
+            CallProblem::Refused(ref refusal) => match refusal.class {
+                RefusalClass::Final | RefusalClass::Credential | RefusalClass::ClockSkew => false,
+                RefusalClass::Throttled
+                | RefusalClass::Unavailable
+                | RefusalClass::Conflict
+                | RefusalClass::NonceUsed
+                | RefusalClass::Undecodable => true,
+            },
+        };
+        Self::caused_by(error, name, message.into(), passes)
+    }
 }

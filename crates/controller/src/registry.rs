@@ -9,11 +9,16 @@ use imagecache_alibaba_eci::{AlibabaConfig, AlibabaProvider};
 use imagecache_core::{CacheProvider, RegistryCredential, system_clock, with_causes};
 use imagecache_local::{LocalConfig, LocalProvider};
 use imagecache_oci::Keyring;
+use imagecache_tencent_eks::{TencentConfig, TencentProvider};
 
 use crate::config::Loaded;
 
 /// Every provider by its name in configuration.
-pub const PROVIDERS: [&str; 2] = [imagecache_alibaba_eci::NAME, imagecache_local::NAME];
+pub const PROVIDERS: [&str; 3] = [
+    imagecache_alibaba_eci::NAME,
+    imagecache_local::NAME,
+    imagecache_tencent_eks::NAME,
+];
 
 /// How often to list the caches of a cloud: a build takes minutes, and calls are counted (Terraform polls as often).
 const CLOUD_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -59,21 +64,34 @@ pub async fn open(loaded: &Loaded, owner: Option<String>) -> Result<Opened, Box<
         }
         imagecache_alibaba_eci::NAME => {
             let config: AlibabaConfig = loaded.table(imagecache_alibaba_eci::NAME)?;
-            let provider = AlibabaProvider::open(config, owner, system_clock())
-                .map_err(|error| format!("configuration: {}", with_causes(error.message().to_owned(), &error)))?;
-            Ok(Opened {
-                provider: Arc::new(provider),
-                local: None,
-                poll_interval: CLOUD_POLL_INTERVAL,
-            })
+            let provider = AlibabaProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
+            Ok(cloud(Arc::new(provider)))
+        }
+        imagecache_tencent_eks::NAME => {
+            let config: TencentConfig = loaded.table(imagecache_tencent_eks::NAME)?;
+            let provider = TencentProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
+            Ok(cloud(Arc::new(provider)))
         }
         other => Err(UnknownProvider { name: other.to_owned() }.into()),
     }
 }
 
+fn cloud(provider: Arc<dyn CacheProvider>) -> Opened {
+    Opened {
+        provider,
+        local: None,
+        poll_interval: CLOUD_POLL_INTERVAL,
+    }
+}
+
+/// Opening a cloud's provider does nothing but read its configuration.
+fn misconfigured(error: &imagecache_core::Error) -> String {
+    format!("configuration: {}", with_causes(error.message().to_owned(), error))
+}
+
 /// Whether the configured provider marks what it makes, so that it should be told who makes it.
 pub fn marks_owner(loaded: &Loaded) -> bool {
-    loaded.config.provider == imagecache_alibaba_eci::NAME
+    [imagecache_alibaba_eci::NAME, imagecache_tencent_eks::NAME].contains(&loaded.config.provider.as_str())
 }
 
 /// The whole configuration with every default filled in; of the providers' tables only the chosen one.
@@ -90,6 +108,10 @@ pub fn effective_config(loaded: &Loaded) -> Result<Dict, Box<dyn Error>> {
         ),
         imagecache_alibaba_eci::NAME => (
             Value::serialize(loaded.table::<AlibabaConfig>(name)?)?,
+            CLOUD_POLL_INTERVAL,
+        ),
+        imagecache_tencent_eks::NAME => (
+            Value::serialize(loaded.table::<TencentConfig>(name)?)?,
             CLOUD_POLL_INTERVAL,
         ),
         other => return Err(UnknownProvider { name: other.to_owned() }.into()),

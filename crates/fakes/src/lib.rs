@@ -1,4 +1,4 @@
-//! Registries and a cloud that tests and the demo talk to, honest and lying, and images to put into them.
+//! Registries and clouds that tests and the demo talk to, honest and lying, and images to put into them.
 //!
 //! A dev-dependency only. It shares no code with the crates it tests: a fake that did would agree with their bugs.
 

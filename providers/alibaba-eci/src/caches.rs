@@ -1,9 +1,9 @@
 //! The caches in the service that are ours: finding, listing and removing them.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use imagecache_cloud_http::build::{self, Patience};
 use imagecache_core::{CacheId, CacheKey, CacheState, Clock, Error, ErrorKind, Phase, Result};
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::eip::{Addresses, BuildState};
 use crate::error::ApiError;
 use crate::mark::{self, Mark};
 use crate::memory::{Memory, Recent};
-use crate::state::{self, Patience};
+use crate::state;
 use crate::wire::{CacheEntry, DescribeImageCaches};
 use crate::{NAME, creation};
 
@@ -51,18 +51,9 @@ impl Found {
         self.state.id.as_str()
     }
 
-    /// Order of several caches under one key, best first: whatever is furthest on; of two equally far the later attempt,
-    /// since the earlier one was given up; then the older, on which two processes agree.
+    /// Order of several caches under one key, best first.
     fn rank(&self) -> impl Ord + use<> {
-        let progress = match self.state.phase {
-            Phase::Ready => 0,
-            Phase::Creating | Phase::Pending => 1,
-            Phase::Unknown(_) => 2,
-            Phase::Stalled(_) => 3,
-            Phase::Failed(_) => 4,
-        };
-        let attempt = mark::attempt(&self.entry);
-        (progress, Reverse(attempt), self.state.created_at, self.state.id.clone())
+        build::rank(&self.state, mark::attempt(&self.entry.tags))
     }
 }
 
@@ -90,7 +81,7 @@ impl Caches {
         let entries = self.client.describe_all(&filter).await?;
         let ours = entries
             .into_iter()
-            .filter(|entry| self.mark.key(entry).as_ref() == Some(key));
+            .filter(|entry| mark::key(&self.mark, entry).as_ref() == Some(key));
         let mut found = ours
             .map(|entry| self.found(entry, key))
             .collect::<Result<Vec<_>, _>>()?;
@@ -105,8 +96,9 @@ impl Caches {
             ..DescribeImageCaches::default()
         };
         let entries = self.client.describe_all(&filter).await?;
-        let ours =
-            |entry: &CacheEntry| entry.image_cache_id == id.as_str() && self.mark.key(entry).as_ref() == Some(key);
+        let ours = |entry: &CacheEntry| {
+            entry.image_cache_id == id.as_str() && mark::key(&self.mark, entry).as_ref() == Some(key)
+        };
         entries
             .into_iter()
             .find(ours)
@@ -134,7 +126,9 @@ impl Caches {
         };
         let mut found = Vec::new();
         for entry in self.client.describe_all(&filter).await? {
-            let Some(key) = self.mark.key(&entry) else { continue };
+            let Some(key) = mark::key(&self.mark, &entry) else {
+                continue;
+            };
             match self.found(entry, &key) {
                 Ok(one) if self.memory.is_deleted(one.id(), now) => {}
                 Ok(one) => found.push(one),
@@ -146,7 +140,7 @@ impl Caches {
         self.addresses.sweep(&builds(&found)).await;
         let mut seen = HashSet::new();
         found.retain(|one| {
-            let owner = mark::owner_of(&one.entry).map(str::to_owned);
+            let owner = mark::owner_of(&one.entry.tags).map(str::to_owned);
             seen.insert((one.state.key.clone(), owner))
         });
         found.sort_by(|a, b| a.state.key.cmp(&b.state.key));

@@ -89,10 +89,7 @@ impl EciClient {
             }
             filter.next_token = Some(page.next_token);
         }
-        Err(ApiError::EndlessPages {
-            action: DESCRIBE,
-            pages: seen_tokens.len(),
-        })
+        Err(ApiError::endless_pages(DESCRIBE, seen_tokens.len()))
     }
 
     /// Builds a cache's content anew or changes what is kept of it; nothing to change is a success.

@@ -3,129 +3,82 @@
 //! From the error codes that the API's metadata (Eci 2018-08-08) lists for the image-cache actions, ECI's page "Common error
 //! codes", and those of the gateway in front of every product.
 
-use std::time::Duration;
-
-use imagecache_cloud_http::RefusalClass;
+use imagecache_cloud_http::{Meaning, RefusalClass};
 use imagecache_core::ErrorKind;
 
-/// What a code means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meaning {
-    /// Whose problem it is.
-    pub(crate) kind: ErrorKind,
-    /// Whether sending the call again within seconds helps.
-    pub(crate) class: RefusalClass,
-    /// How long to wait before asking again, where seconds are pointless.
-    pub(crate) wait: Option<Duration>,
-}
+use Meaning as M;
 
-/// Somebody has to raise the quota or remove something: looked at again after this.
-const QUOTA_WAIT: Duration = Duration::from_secs(2 * 60);
-/// Stock and addresses come back when others let go of theirs.
-const STOCK_WAIT: Duration = Duration::from_secs(5 * 60);
-
-const fn meaning(kind: ErrorKind, class: RefusalClass) -> Meaning {
-    Meaning {
-        kind,
-        class,
-        wait: None,
-    }
-}
-
-const fn after(kind: ErrorKind, wait: Duration) -> Meaning {
-    Meaning {
-        kind,
-        class: RefusalClass::Final,
-        wait: Some(wait),
-    }
-}
-
-const INVALID: Meaning = meaning(ErrorKind::InvalidSpec, RefusalClass::Final);
-const DENIED: Meaning = meaning(ErrorKind::PermissionDenied, RefusalClass::Final);
-const UNSUPPORTED: Meaning = meaning(ErrorKind::Unsupported, RefusalClass::Final);
-const NOT_FOUND: Meaning = meaning(ErrorKind::NotFound, RefusalClass::Final);
-const OURS: Meaning = meaning(ErrorKind::Internal, RefusalClass::Final);
-/// The state has to change first, so the same call within seconds is pointless.
-const STATUS: Meaning = meaning(ErrorKind::Conflict, RefusalClass::Final);
-const CONFLICT: Meaning = meaning(ErrorKind::Conflict, RefusalClass::Conflict);
-const THROTTLED: Meaning = meaning(ErrorKind::RateLimited, RefusalClass::Throttled);
-const DOWN: Meaning = meaning(ErrorKind::Unavailable, RefusalClass::Unavailable);
-const CREDENTIAL: Meaning = meaning(ErrorKind::Unauthenticated, RefusalClass::Credential);
-const SKEW: Meaning = meaning(ErrorKind::Unauthenticated, RefusalClass::ClockSkew);
-const QUOTA: Meaning = after(ErrorKind::QuotaExceeded, QUOTA_WAIT);
-const STOCK: Meaning = after(ErrorKind::Unavailable, STOCK_WAIT);
+/// A new signature helps.
+const NONCE_USED: Meaning = Meaning::new(ErrorKind::Unavailable, RefusalClass::NonceUsed);
 
 /// The table; the first row that the code begins with decides.
 const CODES: &[(&str, Meaning)] = &[
     // Account.
-    ("Account.Arrearage", DENIED),
-    ("Forbidden.AccessKeyDisabled", CREDENTIAL),
-    ("Forbidden.UserBussinessStatus", DENIED),
-    ("Forbidden.UserNotRealNameAuthentication", DENIED),
-    ("Forbidden.RiskControl", DENIED),
-    ("Forbidden.OnlyForInvitedTest", DENIED),
-    ("Forbidden.SubUser", DENIED),
-    ("Forbidden", DENIED),
-    ("SecurityRisk.3DVerification", DENIED),
-    ("NoPermission", DENIED),
-    ("InvalidUser.PassRoleForbidden", DENIED),
-    ("CreateServiceLinkedRole.Denied", DENIED),
-    ("ServiceNotEnabled", DENIED),
+    ("Account.Arrearage", M::DENIED),
+    ("Forbidden.AccessKeyDisabled", M::CREDENTIAL),
+    ("Forbidden.UserBussinessStatus", M::DENIED),
+    ("Forbidden.UserNotRealNameAuthentication", M::DENIED),
+    ("Forbidden.RiskControl", M::DENIED),
+    ("Forbidden.OnlyForInvitedTest", M::DENIED),
+    ("Forbidden.SubUser", M::DENIED),
+    ("Forbidden", M::DENIED),
+    ("SecurityRisk.3DVerification", M::DENIED),
+    ("NoPermission", M::DENIED),
+    ("InvalidUser.PassRoleForbidden", M::DENIED),
+    ("CreateServiceLinkedRole.Denied", M::DENIED),
+    ("ServiceNotEnabled", M::DENIED),
     // Not for this account or this cloud at all.
-    ("ImageCacheNotSupport", UNSUPPORTED),
-    ("DiskVolume.NotSupport", UNSUPPORTED),
-    ("RamRole.NotSupport", UNSUPPORTED),
+    ("ImageCacheNotSupport", M::UNSUPPORTED),
+    ("DiskVolume.NotSupport", M::UNSUPPORTED),
+    ("RamRole.NotSupport", M::UNSUPPORTED),
     // Credentials and clock.
-    (
-        "SignatureNonceUsed",
-        meaning(ErrorKind::Unavailable, RefusalClass::NonceUsed),
-    ),
-    ("SignatureDoesNotMatch", CREDENTIAL),
-    ("IncompleteSignature", CREDENTIAL),
-    ("InvalidAccessKeyId", CREDENTIAL),
-    ("InvalidSecurityToken", CREDENTIAL),
-    ("InvalidTimeStamp.Expired", SKEW),
-    ("IllegalTimestamp", SKEW),
+    ("SignatureNonceUsed", NONCE_USED),
+    ("SignatureDoesNotMatch", M::CREDENTIAL),
+    ("IncompleteSignature", M::CREDENTIAL),
+    ("InvalidAccessKeyId", M::CREDENTIAL),
+    ("InvalidSecurityToken", M::CREDENTIAL),
+    ("InvalidTimeStamp.Expired", M::SKEW),
+    ("IllegalTimestamp", M::SKEW),
     // Rates, quotas, stock.
-    ("Throttling.Vcpu.PerDay", QUOTA),
-    ("Throttling", THROTTLED),
-    ("Degrade.Api", THROTTLED),
-    ("EipPurchaseFlowControl", THROTTLED),
-    ("QuotaExceeded", QUOTA),
-    ("OperationDenied.NoStock", STOCK),
-    ("Zone.NotOnSale", STOCK),
-    ("InvalidVSwitchId.IpNotEnough", STOCK),
-    ("EipAddressPoolIpNotEnough", STOCK),
+    ("Throttling.Vcpu.PerDay", M::QUOTA),
+    ("Throttling", M::THROTTLED),
+    ("Degrade.Api", M::THROTTLED),
+    ("EipPurchaseFlowControl", M::THROTTLED),
+    ("QuotaExceeded", M::QUOTA),
+    ("OperationDenied.NoStock", M::STOCK),
+    ("Zone.NotOnSale", M::STOCK),
+    ("InvalidVSwitchId.IpNotEnough", M::STOCK),
+    ("EipAddressPoolIpNotEnough", M::STOCK),
     // Status and conflicts.
-    ("IncorrectStatus", STATUS),
-    ("ImageCache.IncorrectStatus", STATUS),
-    ("IdempotentParameterMismatch", STATUS),
-    ("OperationConflict", CONFLICT),
+    ("IncorrectStatus", M::STATUS),
+    ("ImageCache.IncorrectStatus", M::STATUS),
+    ("IdempotentParameterMismatch", M::STATUS),
+    ("OperationConflict", M::CONFLICT),
     // What was asked for.
-    ("OperationDenied.VswZoneMisMatch", INVALID),
-    ("OperationDenied.SecurityGroupMisMatch", INVALID),
-    ("InvalidOperation.NotSupportedEndpoint", INVALID),
-    ("InvalidParameter.NotFound", NOT_FOUND),
-    ("InvalidParameter.CPU.Memory", INVALID),
-    ("InvalidParameter", INVALID),
-    ("MissingParameter", INVALID),
-    ("InvalidVSwitchId", INVALID),
-    ("InvalidSecurityGroupId", INVALID),
-    ("NumberExceed.Tags", INVALID),
+    ("OperationDenied.VswZoneMisMatch", M::INVALID),
+    ("OperationDenied.SecurityGroupMisMatch", M::INVALID),
+    ("InvalidOperation.NotSupportedEndpoint", M::INVALID),
+    ("InvalidParameter.NotFound", M::NOT_FOUND),
+    ("InvalidParameter.CPU.Memory", M::INVALID),
+    ("InvalidParameter", M::INVALID),
+    ("MissingParameter", M::INVALID),
+    ("InvalidVSwitchId", M::INVALID),
+    ("InvalidSecurityGroupId", M::INVALID),
+    ("NumberExceed.Tags", M::INVALID),
     // Public addresses (VPC 2016-04-28).
-    ("TaskConflict", CONFLICT),
-    ("IncorrectEipStatus", STATUS),
-    ("InvalidAllocationId.NotFound", NOT_FOUND),
-    ("COMMODITY.INVALID_COMPONENT", INVALID),
-    ("FrequentPurchase.EIP", THROTTLED),
+    ("TaskConflict", M::CONFLICT),
+    ("IncorrectEipStatus", M::STATUS),
+    ("InvalidAllocationId.NotFound", M::NOT_FOUND),
+    ("COMMODITY.INVALID_COMPONENT", M::INVALID),
+    ("FrequentPurchase.EIP", M::THROTTLED),
     // Never asked for by us, or handled before it is looked up here.
-    ("DryRunOperation", OURS),
-    ("NoNeedUpdate", OURS),
+    ("DryRunOperation", M::OURS),
+    ("NoNeedUpdate", M::OURS),
     // The service's own trouble.
-    ("ServiceUnavailable", DOWN),
-    ("containerRepositoryAuthorizationFailed", DOWN),
-    ("InternalError", DOWN),
-    ("UnknownError", DOWN),
+    ("ServiceUnavailable", M::DOWN),
+    ("containerRepositoryAuthorizationFailed", M::DOWN),
+    ("InternalError", M::DOWN),
+    ("UnknownError", M::DOWN),
 ];
 
 /// Nothing changed, so there was nothing to update: a success.
@@ -138,30 +91,17 @@ const VALUE_EXCEEDED: &str = "InvalidParameter.ValueExceeded";
 /// What `code` with its `message` means; `None` for a code that we do not know.
 pub(crate) fn known(code: &str, message: &str) -> Option<Meaning> {
     if code.starts_with(VALUE_EXCEEDED) && message.to_ascii_lowercase().contains("quota") {
-        return Some(QUOTA);
+        return Some(Meaning::QUOTA);
     }
-    let row = CODES.iter().find(|(prefix, _)| begins_with(code, prefix));
-    row.map(|(_, meaning)| *meaning)
-}
-
-/// Whether `code` is `prefix` or something below it: `NoPermission.Tag` is below `NoPermission`, `InternalErrors` is not below
-/// `InternalError`.
-fn begins_with(code: &str, prefix: &str) -> bool {
-    code.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// What an answer with an unknown code, or none, means: a 5xx passes, a 4xx does not.
-pub(crate) fn by_status(status: http::StatusCode) -> Meaning {
-    match status {
-        http::StatusCode::TOO_MANY_REQUESTS => THROTTLED,
-        status if status.is_server_error() => DOWN,
-        _ => OURS,
-    }
+    Meaning::of(code, CODES)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use imagecache_cloud_http::begins_with;
+
     use super::*;
     use ErrorKind as Kind;
     use RefusalClass as Class;
@@ -304,19 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_codes_go_by_their_status() {
+    fn nothing_is_guessed_from_a_beginning() {
         for code in ["", "Something", "InternalErrors", "QuotaExceededButNot"] {
             assert_eq!(known(code, ""), None, "{code}");
-        }
-        for (status, kind, class) in [
-            (400, Kind::Internal, Class::Final),
-            (404, Kind::Internal, Class::Final),
-            (429, Kind::RateLimited, Class::Throttled),
-            (500, Kind::Unavailable, Class::Unavailable),
-            (503, Kind::Unavailable, Class::Unavailable),
-        ] {
-            let meaning = by_status(http::StatusCode::from_u16(status).unwrap());
-            assert_eq!((meaning.kind, meaning.class), (kind, class), "{status}");
         }
     }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::slice::from_ref;
 use std::time::Duration;
 
+use imagecache_cloud_http::build::Patience;
+use imagecache_cloud_http::text::lenient;
 use imagecache_cloud_http::{ClientConfig, Rate, duration_text};
 use imagecache_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialConfig;
 use crate::endpoint::{Endpoints, Network};
 use crate::protocol::Product;
-use crate::state::Patience;
 use crate::{NAME, client, mark};
 
 /// Where the region is looked for when the configuration names none; the vendor's tools read it too.
@@ -310,7 +311,7 @@ impl DefaultsConfig {
         }
         for (key, value) in &self.tags {
             // The service reserves these beginnings, and we the mark.
-            let reserved = ["aliyun", "acs:", "http://", "https://", mark::PREFIX];
+            let reserved = ["aliyun", "acs:", "http://", "https://", mark::TAG_PREFIX];
             if let Some(prefix) = reserved.iter().find(|prefix| key.starts_with(**prefix)) {
                 return Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"));
             }
@@ -328,25 +329,6 @@ impl DefaultsConfig {
 
 fn is_owner(text: &str) -> bool {
     text.len() <= mark::MAX_VALUE_CHARS && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// A text that an environment variable may have turned into a number.
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Text(String),
-        Number(i64),
-    }
-    Ok(match Text::deserialize(deserializer)? {
-        Text::Text(text) => text,
-        Text::Number(number) => number.to_string(),
-    })
-}
-
-/// An optional text; empty is none.
-pub(crate) fn given(text: &str) -> Option<String> {
-    Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! From a spec and the configured defaults to what the service is asked for. Pure.
 
+use imagecache_cloud_http::text::given;
 use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, Platform, RegistryCredential, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
-use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES, given};
-use crate::mark::Mark;
+use crate::config::{AcrConfig, DefaultsConfig, MAX_VSWITCHES};
+use crate::mark::{self, Mark};
 use crate::wire::{AcrRegistry, CreateImageCache, DeleteImageCache, Settings, UpdateImageCache};
 
 /// Registry logins in one request (API metadata).
@@ -127,7 +128,7 @@ fn settings(order: &Order<'_>, attempt: u32) -> Result<Settings> {
         retention_days: spec.retention.days(),
         layer_reuse: spec.options.layer_reuse.or(defaults.layer_reuse),
         credentials: credentials(spec)?,
-        tags: mark.tags(key, spec, attempt, &defaults.tags),
+        tags: mark::tags(mark, key, spec, attempt, &defaults.tags),
         flash: spec.options.flash.or(defaults.flash),
         flash_copies: defaults.flash_copies,
         standard_copies: defaults.standard_copies,

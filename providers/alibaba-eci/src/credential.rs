@@ -11,7 +11,6 @@ mod cli_profile;
 mod config;
 mod keys;
 mod metadata;
-mod plain;
 mod recipe;
 mod shared_profile;
 mod sources;
@@ -20,33 +19,35 @@ mod unsigned;
 
 use std::sync::Arc;
 
-pub use imagecache_cloud_http::source::Environment;
-use imagecache_cloud_http::source::{EnvironmentNames, EnvironmentSource};
+pub use imagecache_cloud_http::source::{CredentialConfigError, Environment, SecretFile, VariableName};
+use imagecache_cloud_http::source::{
+    EnvironmentNames, EnvironmentSource, Expectation, OidcNames, ReferenceSource, metadata_endpoint,
+};
 use imagecache_cloud_http::{CredentialSource, Credentials};
-use imagecache_core::{BoxError, Clock, Secret};
+use imagecache_core::{Clock, Secret};
 use url::{Host, Url};
 
-pub use config::{CredentialChoice, CredentialConfig, SecretFile, VariableName};
+pub use config::{CredentialChoice, CredentialConfig};
 
-use self::metadata::{Expectation, Metadata, Sessions};
+use self::metadata::{Metadata, Sessions};
 use self::recipe::{Services, SharedServices};
-use self::sources::{
-    AssumedRole, CliProfile, CredentialsUri, InstanceRole, Reference, SharedProfile, Wanted, WorkloadIdentity,
-};
+use self::sources::{AssumedRole, CliProfile, CredentialsUri, InstanceRole, SharedProfile, Wanted, WorkloadIdentity};
 use self::sts::{Role, Sts};
-use crate::endpoint::{self, EndpointError, Endpoints, Network};
+use crate::endpoint::{Endpoints, Network};
 
 /// Names of the vendor's environment variables.
 mod variables {
     pub(super) const KEY: super::EnvironmentNames = super::EnvironmentNames {
         id: "ALIBABA_CLOUD_ACCESS_KEY_ID",
         secret: "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
-        token: Some("ALIBABA_CLOUD_SECURITY_TOKEN"),
+        tokens: &["ALIBABA_CLOUD_SECURITY_TOKEN"],
     };
-    pub(super) const ROLE_ARN: &str = "ALIBABA_CLOUD_ROLE_ARN";
+    pub(super) const OIDC: super::OidcNames = super::OidcNames {
+        provider: "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+        token_file: "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+        role: "ALIBABA_CLOUD_ROLE_ARN",
+    };
     pub(super) const ROLE_SESSION: &str = "ALIBABA_CLOUD_ROLE_SESSION_NAME";
-    pub(super) const OIDC_PROVIDER: &str = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN";
-    pub(super) const OIDC_TOKEN_FILE: &str = "ALIBABA_CLOUD_OIDC_TOKEN_FILE";
     pub(super) const PROFILE: &str = "ALIBABA_CLOUD_PROFILE";
     pub(super) const CLI_DISABLED: &str = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED";
     pub(super) const SHARED_FILE: &str = "ALIBABA_CLOUD_CREDENTIALS_FILE";
@@ -60,28 +61,6 @@ mod variables {
 
 /// Name of an assumed role's session where none was chosen.
 const DEFAULT_SESSION_NAME: &str = "imagecache";
-
-/// A credential configuration that cannot be used as it is written. Holds no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialConfigError {
-    /// Two keys that exclude each other.
-    #[error("`{0}_env` and `{0}_file` are both set; leave one out")]
-    Both(&'static str),
-    /// A key that the chosen source needs.
-    #[error("source `{0}` needs {1}")]
-    Needs(&'static str, &'static str),
-    /// An address that is none, or that would carry secrets in the clear.
-    #[error("`{key}`: {wrong}")]
-    Address {
-        /// Which key it is.
-        key: &'static str,
-        /// What is wrong; the address itself only where it cannot hold a secret.
-        wrong: String,
-    },
-    /// No HTTP client can be made.
-    #[error("no HTTP client can be made")]
-    Http(#[source] BoxError),
-}
 
 /// The credentials that `config` describes, for a region and a network. Nothing is read or asked yet.
 ///
@@ -118,27 +97,10 @@ pub fn chain(
 }
 
 fn check(config: &CredentialConfig, region: &str, network: Network) -> Result<(), CredentialConfigError> {
-    let pairs = [
-        (
-            "access_key_id",
-            config.access_key_id_env.is_some(),
-            config.access_key_id_file.is_some(),
-        ),
-        (
-            "access_key_secret",
-            config.access_key_secret_env.is_some(),
-            config.access_key_secret_file.is_some(),
-        ),
-        (
-            "security_token",
-            config.security_token_env.is_some(),
-            config.security_token_file.is_some(),
-        ),
-    ];
-    if let Some((key, ..)) = pairs.into_iter().find(|(_, variable, file)| *variable && *file) {
+    if let Some(key) = config.key().ambiguous() {
         return Err(CredentialConfigError::Both(key));
     }
-    if config.source == CredentialChoice::Reference && !config.has_references() {
+    if config.source == CredentialChoice::Reference && !config.key().any() {
         return Err(CredentialConfigError::Needs(
             "reference",
             "`access_key_id_env` or `access_key_id_file`, and the same for `access_key_secret`",
@@ -148,14 +110,10 @@ fn check(config: &CredentialConfig, region: &str, network: Network) -> Result<()
         Some(endpoint) => endpoints.with(crate::protocol::Product::Sts, endpoint),
         None => Ok(endpoints),
     });
-    sts.map(drop).map_err(|error| address("sts_endpoint", &error))
-}
-
-fn address(key: &'static str, error: &EndpointError) -> CredentialConfigError {
-    CredentialConfigError::Address {
-        key,
+    sts.map(drop).map_err(|error| CredentialConfigError::Address {
+        key: "sts_endpoint",
         wrong: error.to_string(),
-    }
+    })
 }
 
 fn services(
@@ -182,8 +140,9 @@ fn services(
     let metadata = if is_on(environment, variables::INSTANCE_DISABLED) {
         None
     } else {
-        let endpoint = metadata_endpoint(config.metadata_endpoint.as_deref())?;
-        Some(Metadata::new(endpoint, sessions).map_err(CredentialConfigError::Http)?)
+        let endpoint = metadata_endpoint(config.metadata_endpoint.as_deref(), metadata::PLACE.host);
+        let endpoint = endpoint.map_err(|error| CredentialConfigError::endpoint("metadata_endpoint", &error))?;
+        Some(Metadata::new(endpoint, sessions)?)
     };
     Ok(Services {
         sts: Sts {
@@ -202,17 +161,6 @@ fn is_on(environment: &Environment, name: &str) -> bool {
     environment
         .text(name)
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-/// The metadata service's endpoint: its fixed address may be plain HTTP, for it never leaves the machine.
-fn metadata_endpoint(configured: Option<&str>) -> Result<Url, CredentialConfigError> {
-    let fixed = format!("http://{}", metadata::DEFAULT_HOST);
-    let text = configured.unwrap_or(&fixed);
-    if text.trim_end_matches('/') == fixed {
-        let parsed = Url::parse(&fixed);
-        return parsed.map_err(|_| address("metadata_endpoint", &EndpointError::NotAHost(fixed)));
-    }
-    endpoint::parse(text).map_err(|error| address("metadata_endpoint", &error))
 }
 
 /// A credentials URI: HTTPS, or plain HTTP to this machine. The error does not repeat it, since it may hold a secret.
@@ -285,10 +233,7 @@ impl Links<'_> {
     }
 
     fn reference(&self) -> Link {
-        Box::new(Reference {
-            config: self.config.clone(),
-            environment: self.environment.clone(),
-        })
+        Box::new(ReferenceSource::new(self.config.key(), self.environment.clone()))
     }
 
     fn environment_keys(&self) -> Link {

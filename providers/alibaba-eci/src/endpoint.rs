@@ -1,8 +1,7 @@
 //! Where the services are: hosts by region, and what an endpoint of the user's own may be.
 
-use std::net::IpAddr;
-
-use url::{Host, Url};
+use imagecache_cloud_http::{EndpointError, parse_endpoint};
+use url::Url;
 
 use crate::protocol::Product;
 
@@ -31,23 +30,10 @@ pub(crate) struct Endpoints {
     sts: Url,
 }
 
-/// Why a text is no endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum EndpointError {
-    /// It is no URL of a host.
-    #[error("`{0}` is no endpoint; write a host like `eci.cn-hangzhou.aliyuncs.com` or `https://` and a host")]
-    NotAHost(String),
-    /// It would send secrets in the clear.
-    #[error(
-        "`{0}` is plain HTTP, and access keys and registry passwords travel in the URL; use https, plain HTTP is accepted for this machine only"
-    )]
-    Plain(String),
-}
-
 impl Endpoints {
     /// The endpoints of a region.
     pub(crate) fn of(region: &str, network: Network) -> Result<Self, EndpointError> {
-        let host = |product: Product| parse(&default_host(product, region, network));
+        let host = |product: Product| parse_endpoint(&default_host(product, region, network));
         Ok(Self {
             eci: host(Product::Eci)?,
             vpc: host(Product::Vpc)?,
@@ -57,7 +43,7 @@ impl Endpoints {
 
     /// The same with another endpoint for one product.
     pub(crate) fn with(mut self, product: Product, endpoint: &str) -> Result<Self, EndpointError> {
-        let url = parse(endpoint)?;
+        let url = parse_endpoint(endpoint)?;
         match product {
             Product::Eci => self.eci = url,
             Product::Vpc => self.vpc = url,
@@ -83,40 +69,6 @@ fn default_host(product: Product, region: &str, network: Network) -> String {
         (Product::Eci, Network::Public, Some((_, host))) => (*host).to_owned(),
         (_, Network::Public, _) => format!("{name}.{region}.aliyuncs.com"),
         (_, Network::Vpc, _) => format!("{name}-vpc.{region}.aliyuncs.com"),
-    }
-}
-
-/// Reads an endpoint: a host with optional port and scheme.
-pub(crate) fn parse(text: &str) -> Result<Url, EndpointError> {
-    let wrong = || EndpointError::NotAHost(text.to_owned());
-    let full = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("https://{text}")
-    };
-    let url = Url::parse(&full).map_err(|_| wrong())?;
-    let bare = matches!(url.path(), "" | "/")
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    if !bare || url.host().is_none() {
-        return Err(wrong());
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
-        "http" => Err(EndpointError::Plain(text.to_owned())),
-        _ => Err(wrong()),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        None => false,
     }
 }
 
@@ -180,29 +132,5 @@ mod tests {
             let endpoints = Endpoints::of(region, network).unwrap();
             assert_eq!(endpoints.url(product).as_str(), format!("https://{host}/"), "{region}");
         }
-    }
-
-    #[test]
-    fn endpoints_of_ones_own() {
-        for (text, expected) in [
-            ("eci.example.com", Some("https://eci.example.com/")),
-            ("eci.example.com:8443", Some("https://eci.example.com:8443/")),
-            ("https://eci.example.com", Some("https://eci.example.com/")),
-            ("http://127.0.0.1:1234", Some("http://127.0.0.1:1234/")),
-            ("http://[::1]:1234", Some("http://[::1]:1234/")),
-            ("http://localhost:1234/", Some("http://localhost:1234/")),
-            ("http://eci.example.com", None),
-            ("http://127.0.0.1.example.com", None),
-            ("ftp://eci.example.com", None),
-            ("https://eci.example.com/path", None),
-            ("https://user:password@eci.example.com", None),
-            ("https://eci.example.com?a=b", None),
-            ("not a host", None),
-            ("", None),
-        ] {
-            assert_eq!(parse(text).ok().map(String::from).as_deref(), expected, "{text}");
-        }
-        let plain = parse("http://eci.example.com").unwrap_err().to_string();
-        assert!(plain.contains("registry passwords travel in the URL"), "{plain}");
     }
 }

@@ -22,18 +22,18 @@
 
 use std::time::Duration;
 
+use imagecache_cloud_http::text::given;
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Error, ErrorKind, Phase, Result};
 
 use crate::caches::{Caches, Found};
 use crate::client::CREATE;
 use crate::code::TOKEN_MISMATCH;
-use crate::config::given;
 use crate::creation::{self, Order, Round};
 use crate::error::ApiError;
 use crate::mark;
 #[cfg(doc)]
 use crate::memory::CONSISTENCY_WINDOW;
-use crate::memory::{Created, Recent, is_recent};
+use crate::memory::{Created, Recent};
 use crate::state;
 
 /// Calls to create in one `ensure`: a second one only when the first gave a cache that we deleted ourselves.
@@ -67,7 +67,7 @@ impl Caches {
 
     /// Removes what is beside the best cache of a key. An error is only logged: the next call tries again.
     async fn remove_duplicates(&self, best: &Found, others: impl Iterator<Item = Found>) {
-        for other in others.filter(|other| self.mark.is_own(&best.entry) && self.mark.is_own(&other.entry)) {
+        for other in others.filter(|other| self.mark.is_own(&best.entry.tags) && self.mark.is_own(&other.entry.tags)) {
             let (kept, id) = (best.id(), other.id());
             tracing::warn!(key = %best.state.key, kept, removed = id, "two caches under one key: one is removed");
             if let Err(error) = self.remove(id).await {
@@ -82,7 +82,7 @@ impl Caches {
 
     /// Goes on with a cache whose build hangs or whose update failed.
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
-        let attempt = mark::attempt(&found.entry);
+        let attempt = mark::attempt(&found.entry.tags);
         if found.entry.status == state::UPDATE_FAILED {
             let address = self.address(key, spec, attempt).await?;
             let request = creation::update(&self.order(key, spec, address.as_deref()), attempt, found.id())?;
@@ -101,7 +101,7 @@ impl Caches {
     async fn create(&self, key: &CacheKey, spec: &CacheSpec, recent: &mut Recent) -> Result<CacheState> {
         let now = self.now();
         if let Some(created) = recent.created.take() {
-            if is_recent(created.at, now) {
+            if self.memory.is_recent(created.at, now) {
                 let state = requested(&created, key, spec);
                 recent.created = Some(created);
                 return Ok(state);
@@ -115,7 +115,7 @@ impl Caches {
             recent.generation = recent.generation.saturating_add(1);
         }
         if let Some(since) = recent.mismatch_since {
-            if is_recent(since, now) {
+            if self.memory.is_recent(since, now) {
                 return Err(mismatch(key));
             }
             recent.mismatch_since = None;
@@ -137,10 +137,8 @@ impl Caches {
                 }
                 Err(error) => return Err(self.explain(error).await),
             };
-            let id = CacheId::from_vendor(&answer.image_cache_id).map_err(|_| ApiError::BadId {
-                action: CREATE,
-                id: answer.image_cache_id.clone(),
-            })?;
+            let id = CacheId::from_vendor(&answer.image_cache_id)
+                .map_err(|_| ApiError::bad_id(CREATE, &answer.image_cache_id))?;
             let at = self.now();
             if self.memory.is_deleted(id.as_str(), at) {
                 recent.generation = recent.generation.saturating_add(1);

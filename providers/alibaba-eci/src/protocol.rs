@@ -5,8 +5,10 @@ mod tests;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, USER_AGENT};
-use http::{HeaderValue, Method, Request};
-use imagecache_cloud_http::{Answer, Effect, Protocol, Refusal, Signing};
+use http::{Method, Request};
+use imagecache_cloud_http::{
+    Answer, Effect, Protocol, Refusal, Signing, Unsigned, host_header, sensitive_header, sha256_hex,
+};
 use imagecache_core::{BoxError, Secret};
 
 use crate::endpoint::Endpoints;
@@ -86,13 +88,9 @@ impl Protocol for Acs3 {
 
     fn request(&self, call: &RpcCall, signing: &Signing<'_>) -> Result<Request<Bytes>, BoxError> {
         let mut url = self.endpoints.url(call.product).clone();
-        let host = match (url.host_str(), url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
-        };
-        let headers = signed_headers(call, signing, host);
-        let payload_hash = sign::payload_hash(b"");
-        let unsigned = sign::Unsigned {
+        let headers = signed_headers(call, signing, host_header(&url));
+        let payload_hash = sha256_hex(b"");
+        let unsigned = Unsigned {
             method: Method::POST.as_str(),
             path: "/",
             query: &call.parameters.canonical_query(),
@@ -113,11 +111,11 @@ impl Protocol for Acs3 {
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, OUR_NAME)
             .header(CONTENT_LENGTH, 0)
-            .header(AUTHORIZATION, sensitive(&authorization)?);
+            .header(AUTHORIZATION, sensitive_header(&authorization)?);
         for (name, value) in &headers {
             // The HTTP client writes the host from the URL.
             if *name != HOST.as_str() {
-                request = request.header(*name, sensitive(value)?);
+                request = request.header(*name, sensitive_header(value)?);
             }
         }
         Ok(request.body(Bytes::new())?)
@@ -137,19 +135,11 @@ fn signed_headers(call: &RpcCall, signing: &Signing<'_>, host: String) -> Vec<(&
         // Whole seconds: jiff would write the fraction too.
         ("x-acs-date", signing.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
         ("x-acs-signature-nonce", signing.nonce.to_owned()),
-        ("x-acs-content-sha256", sign::payload_hash(b"")),
+        ("x-acs-content-sha256", sha256_hex(b"")),
     ];
     if let Some(token) = &signing.credential.token {
         headers.push(("x-acs-accesskey-id", signing.credential.id.clone()));
         headers.push(("x-acs-security-token", Secret::expose(token).clone()));
     }
     headers
-}
-
-/// A header value that no log of an HTTP library shows.
-fn sensitive(text: &str) -> Result<HeaderValue, BoxError> {
-    let mut value =
-        HeaderValue::from_str(text).map_err(|_| "the credential holds characters that no HTTP header can carry")?;
-    value.set_sensitive(true);
-    Ok(value)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use imagecache_cloud_http::Client;
+use imagecache_cloud_http::text::given;
 use imagecache_core::{
     CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, Result, chain,
 };
@@ -12,11 +13,11 @@ use imagecache_core::{
 use crate::NAME;
 use crate::caches::Caches;
 use crate::client::EciClient;
-use crate::config::{AlibabaConfig, REGION_VARIABLE, given};
+use crate::config::{AlibabaConfig, REGION_VARIABLE};
 use crate::credential::{self, CredentialConfigError, Environment};
 use crate::eip::Addresses;
 use crate::mark::Mark;
-use crate::memory::Memory;
+use crate::memory::{CONSISTENCY_WINDOW, Memory};
 use crate::protocol::Acs3;
 
 /// Keeps caches in Elastic Container Instance. Everything that lasts is in the service; dropping the provider loses nothing.
@@ -73,7 +74,7 @@ impl AlibabaProvider {
                 defaults: config.defaults,
                 patience,
                 clock,
-                memory: Memory::default(),
+                memory: Memory::new(CONSISTENCY_WINDOW),
             },
         })
     }

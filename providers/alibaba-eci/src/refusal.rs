@@ -6,7 +6,7 @@ mod tests;
 use std::time::Duration;
 
 use http::StatusCode;
-use imagecache_cloud_http::{Answer, Refusal, RefusalClass};
+use imagecache_cloud_http::{Answer, Meaning, Refusal, RefusalClass, text};
 use serde_json::Value;
 
 use crate::code;
@@ -16,12 +16,8 @@ use crate::params::{self, Parameters};
 const RETRY_AFTER_HEADER: &str = "x-acs-retry-after";
 /// Where the gateway names the request when the body does not.
 const REQUEST_ID_HEADER: &str = "x-acs-request-id";
-/// Longest message that is kept.
-const MAX_MESSAGE_CHARS: usize = 500;
 /// Ends of names of parameters that hold secrets.
 const SECRET_PARAMETERS: &[&str] = &["Password", "Token"];
-/// What stands where a secret was.
-const REDACTED: &str = "…";
 /// The parts of a RAM denial that tell what to change; the rest is opaque.
 const DENIAL_PARTS: &[&str] = &[
     "AuthAction",
@@ -80,7 +76,7 @@ pub(crate) fn check(answer: &Answer, parameters: &Parameters) -> Result<(), Refu
         .map(Duration::from_millis);
     let message = message(&envelope, answer.status, parameters);
     let known = envelope.code.as_deref().and_then(|code| code::known(code, &message));
-    let class = match known.unwrap_or_else(|| code::by_status(answer.status)).class {
+    let class = match known.unwrap_or_else(|| Meaning::of_status(answer.status)).class {
         // The vendor's SDK takes any refusal with this header for a throttling; a 5xx may have done something all the same.
         RefusalClass::Final if known.is_none() && retry_after.is_some() => RefusalClass::Throttled,
         class => class,
@@ -100,22 +96,14 @@ fn message(envelope: &Envelope, status: StatusCode, parameters: &Parameters) -> 
         (Some(message), _) => message.clone(),
         (None, _) => status.canonical_reason().unwrap_or("no reason given").to_owned(),
     };
-    for secret in parameters
-        .values_of(SECRET_PARAMETERS)
-        .filter(|secret| !secret.is_empty())
-    {
+    for secret in parameters.values_of(SECRET_PARAMETERS) {
         let encoded = params::encode(secret);
-        for form in [secret, &encoded, &encoded.replace("%20", "+")] {
-            text = text.replace(form, REDACTED);
-        }
+        text = text::without(text, [secret, &encoded, &encoded.replace("%20", "+")]);
     }
     if let Some(denial) = &envelope.denial {
         text = format!("{text} ({denial})");
     }
-    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned() + "…",
-        None => text,
-    }
+    text::clipped(text)
 }
 
 fn from_json(body: &Value) -> Envelope {

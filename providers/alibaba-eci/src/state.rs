@@ -1,11 +1,8 @@
 //! What the service says of a cache, in our words. Pure.
 
-use std::time::Duration;
-
-use imagecache_core::{
-    CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Failure, ImageRef, MAX_EVENTS, Phase, Progress,
-};
-use jiff::{SignedDuration, Timestamp};
+use imagecache_cloud_http::build::{self, Patience};
+use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, ImageRef, Phase, Progress};
+use jiff::Timestamp;
 
 use crate::client::DESCRIBE;
 use crate::error::ApiError;
@@ -25,37 +22,8 @@ pub(crate) const UPDATE_FAILED: &str = "UpdateFailed";
 /// An update runs.
 pub(crate) const UPDATING: &str = "Updating";
 
-/// When we give up on a build that the service does not give up on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Longest time for one build.
-    pub(crate) deadline: Duration,
-    /// Builds of one cache, the first included.
-    pub(crate) attempts: u32,
-}
-
-/// Words in a build's last warning, and whose problem they tell of. None passes by itself, since the service does not try
-/// a failed build again.
-const CAUSES: &[(&str, ErrorKind)] = &[
-    ("not found", ErrorKind::NotFound),
-    ("notfound", ErrorKind::NotFound),
-    ("manifest unknown", ErrorKind::NotFound),
-    ("manifest_unknown", ErrorKind::NotFound),
-    ("name unknown", ErrorKind::NotFound),
-    ("no such image", ErrorKind::NotFound),
-    ("does not exist", ErrorKind::NotFound),
-    ("missing manifest", ErrorKind::NotFound),
-    ("no matching manifest", ErrorKind::NotFound),
-    ("unauthorized", ErrorKind::Unauthenticated),
-    ("authentication required", ErrorKind::Unauthenticated),
-    ("incorrect username or password", ErrorKind::Unauthenticated),
-    ("access denied", ErrorKind::PermissionDenied),
-    ("permission denied", ErrorKind::PermissionDenied),
-    ("forbidden", ErrorKind::PermissionDenied),
-    ("no space left", ErrorKind::QuotaExceeded),
-    ("insufficient space", ErrorKind::QuotaExceeded),
-    ("disk is full", ErrorKind::QuotaExceeded),
-];
+/// What gives a build of this cloud a way to the internet.
+const WAY_OUT: &str = "NAT gateway or public address";
 
 /// The state of the cache `entry`, which carries the key `key`.
 ///
@@ -68,10 +36,8 @@ pub(crate) fn state(
     patience: &Patience,
     now: Timestamp,
 ) -> Result<CacheState, ApiError> {
-    let id = CacheId::from_vendor(&entry.image_cache_id).map_err(|_| ApiError::BadId {
-        action: DESCRIBE,
-        id: entry.image_cache_id.clone(),
-    })?;
+    let id =
+        CacheId::from_vendor(&entry.image_cache_id).map_err(|_| ApiError::bad_id(DESCRIBE, &entry.image_cache_id))?;
     let events = events(entry);
     let overdue = overdue_since(entry, patience, now);
     let created_at = entry.creation_time.unwrap_or(Timestamp::UNIX_EPOCH);
@@ -106,11 +72,8 @@ pub(crate) fn state(
 fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Patience) -> Phase {
     match entry.status.as_str() {
         PREPARING | CREATING if overdue => {
-            let failure = Failure {
-                kind: ErrorKind::Unavailable,
-                message: overdue_message(events, patience),
-            };
-            match mark::attempt(entry) < patience.attempts {
+            let failure = patience.overdue(events, WAY_OUT);
+            match mark::attempt(&entry.tags) < patience.attempts {
                 true => Phase::Stalled(failure),
                 false => Phase::Failed(failure),
             }
@@ -118,8 +81,8 @@ fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Pa
         PREPARING => Phase::Pending,
         CREATING => Phase::Creating,
         READY => Phase::Ready,
-        FAILED => Phase::Failed(cause(events, "the build failed", ErrorKind::Internal)),
-        UPDATE_FAILED => Phase::Stalled(cause(events, "the update failed", ErrorKind::Unavailable)),
+        FAILED => Phase::Failed(build::cause(events, "the build failed", ErrorKind::Internal)),
+        UPDATE_FAILED => Phase::Stalled(build::cause(events, "the update failed", ErrorKind::Unavailable)),
         other => Phase::Unknown(other.to_owned()),
     }
 }
@@ -131,37 +94,6 @@ fn overdue_since(entry: &CacheEntry, patience: &Patience, now: Timestamp) -> Opt
     (running && now > due).then_some(due)
 }
 
-fn overdue_message(events: &[CacheEvent], patience: &Patience) -> String {
-    let deadline = SignedDuration::try_from(patience.deadline).unwrap_or(SignedDuration::MAX);
-    let last = match events.last() {
-        Some(event) => format!("last event \"{}: {}\"", event.reason, event.message),
-        None => "no event so far".to_owned(),
-    };
-    format!(
-        "not finished after {deadline:#}; {last}; the registry may be unreachable from the build: give it a way out (NAT gateway or public address), or use a registry inside the VPC"
-    )
-}
-
-/// What the last warning says went wrong.
-fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
-    let last = events
-        .iter()
-        .rev()
-        .find(|event| event.severity == EventSeverity::Warning);
-    let Some(last) = last else {
-        return Failure {
-            kind: unclear,
-            message: format!("{what}, and the service does not say why"),
-        };
-    };
-    let text = format!("{} {}", last.reason, last.message).to_lowercase();
-    let kind = CAUSES.iter().find(|(words, _)| text.contains(words));
-    Failure {
-        kind: kind.map_or(unclear, |(_, kind)| *kind),
-        message: format!("{what}: {}", last.message),
-    }
-}
-
 /// Reads `42%`; anything else is no progress.
 fn progress(text: &str) -> Progress {
     let number = text.trim().trim_end_matches('%').trim();
@@ -171,17 +103,7 @@ fn progress(text: &str) -> Progress {
 /// The events, oldest first.
 fn events(entry: &CacheEntry) -> Vec<CacheEvent> {
     let begin = entry.creation_time.unwrap_or(Timestamp::UNIX_EPOCH);
-    let mut events: Vec<CacheEvent> = entry.events.iter().map(|event| one_event(event, begin)).collect();
-    // Times are whole seconds: of equal ones the service's order counts, whichever way round that is.
-    if let [first, .., last] = events.as_slice()
-        && first.last_at > last.last_at
-    {
-        events.reverse();
-    }
-    events.sort_by_key(|event| event.last_at);
-    let surplus = events.len().saturating_sub(MAX_EVENTS);
-    events.drain(..surplus);
-    events
+    build::oldest_first(entry.events.iter().map(|event| one_event(event, begin)).collect())
 }
 
 fn one_event(event: &EntryEvent, begin: Timestamp) -> CacheEvent {
@@ -199,8 +121,12 @@ fn one_event(event: &EntryEvent, begin: Timestamp) -> CacheEvent {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
     use super::*;
-    use crate::wire::Tag;
+    use imagecache_cloud_http::mark::Tag;
 
     const PATIENCE: Patience = Patience {
         deadline: Duration::from_secs(3600),
@@ -297,29 +223,6 @@ mod tests {
         assert_eq!(failure.kind, ErrorKind::Unavailable);
         for part in ["not finished after 1h", "start to pull images", "NAT"] {
             assert!(failure.message.contains(part), "{}", failure.message);
-        }
-    }
-
-    #[test]
-    fn events_are_oldest_first_whatever_their_order() {
-        let event = |reason: &str, time: &str| EntryEvent {
-            reason: reason.to_owned(),
-            last_timestamp: Some(at(time)),
-            ..EntryEvent::default()
-        };
-        let (early, late) = ("2026-01-02T03:04:10Z", "2026-01-02T03:05:00Z");
-        let sent = vec![event("a", early), event("b", late), event("c", late)];
-        for reversed in [false, true] {
-            let mut sent = sent.clone();
-            if reversed {
-                sent.reverse();
-            }
-            let entry = CacheEntry {
-                events: sent,
-                ..CacheEntry::default()
-            };
-            let reasons: Vec<String> = events(&entry).into_iter().map(|event| event.reason).collect();
-            assert_eq!(reasons, ["a", "b", "c"], "reversed: {reversed}");
         }
     }
 

@@ -5,7 +5,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{Acknowledged, CacheEntry, CachePage, CreatedCache, EntryEvent, Tag, Usage, UsageAttributes};
+pub(crate) use answer::{Acknowledged, CacheEntry, CachePage, CreatedCache, EntryEvent, Usage, UsageAttributes};
 pub(crate) use request::{
     AcrRegistry, CreateImageCache, DeleteImageCache, DescribeImageCaches, Settings, UpdateImageCache,
 };

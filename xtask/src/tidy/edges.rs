@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("imagecache-apiserver", &["imagecache-core", "imagecache-k8s-api"]),
     ("imagecache-cloud-http", &["imagecache-core"]),
     ("imagecache-alibaba-eci", &["imagecache-cloud-http", "imagecache-core"]),
+    ("imagecache-tencent-eks", &["imagecache-cloud-http", "imagecache-core"]),
     (
         "imagecache-local",
         &[
@@ -34,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "imagecache-k8s-api",
             "imagecache-local",
             "imagecache-oci",
+            "imagecache-tencent-eks",
         ],
     ),
     ("imagecache-conformance", &["imagecache-core"]),
@@ -58,6 +60,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("imagecache-core", NO_IO, "core does no I/O"),
     ("imagecache-erofs", NO_IO, "erofs does no I/O of its own"),
     ("imagecache-alibaba-eci", KUBERNETES, "providers do not know Kubernetes"),
+    ("imagecache-tencent-eks", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-cloud-http", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-local", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-blocks", KUBERNETES, "stores do not know Kubernetes"),

@@ -55,8 +55,8 @@ pub struct EnvironmentNames {
     pub id: &'static str,
     /// Of the secret.
     pub secret: &'static str,
-    /// Of the session token, if there is a name for it.
-    pub token: Option<&'static str>,
+    /// Of the session token; the first one that is set is taken.
+    pub tokens: &'static [&'static str],
 }
 
 /// A key pair in environment variables.
@@ -93,7 +93,7 @@ impl CredentialSource for EnvironmentSource {
             (Some(id), Some(secret)) => Ok(Some(Credential {
                 id: id.to_owned(),
                 secret,
-                token: names.token.and_then(|token| self.environment.secret(token)),
+                token: names.tokens.iter().find_map(|token| self.environment.secret(token)),
                 expires_at: None,
             })),
         }
@@ -107,7 +107,7 @@ mod tests {
     const NAMES: EnvironmentNames = EnvironmentNames {
         id: "KEY_ID",
         secret: "KEY_SECRET",
-        token: Some("TOKEN"),
+        tokens: &["TOKEN", "OTHER_TOKEN"],
     };
 
     #[tokio::test]
@@ -124,6 +124,11 @@ mod tests {
             (
                 "with token",
                 vec![("KEY_ID", "i"), ("KEY_SECRET", "hunter2"), ("TOKEN", "t")],
+                Ok(Some(true)),
+            ),
+            (
+                "with the other token",
+                vec![("KEY_ID", "i"), ("KEY_SECRET", "hunter2"), ("OTHER_TOKEN", "t")],
                 Ok(Some(true)),
             ),
             (

@@ -6,6 +6,8 @@ use std::path::Path;
 use imagecache_core::{BoxError, Secret};
 use tokio::io::AsyncReadExt as _;
 
+use crate::CredentialError;
+
 /// No secret is longer; a path to something else is refused instead of read.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -30,6 +32,21 @@ pub async fn read_secret_file(path: &Path) -> Result<Option<Secret<String>>, Box
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Some(Secret::new(text))),
         Err(_) => Err(wrong("is not UTF-8 text".to_owned())),
+    }
+}
+
+/// The text of a file without the white space around it: files end in a newline. It must be there, for the source `name`.
+///
+/// # Errors
+///
+/// When there is none or nothing in it, besides those of [`read_secret_file`].
+pub async fn required_secret(name: &str, path: &Path) -> Result<Secret<String>, CredentialError> {
+    let wrong = |what: &str| CredentialError::invalid(name, format!("file `{}` {what}", path.display()));
+    let read = read_secret_file(path).await;
+    let text = read.map_err(|error| CredentialError::invalid(name, error.to_string()))?;
+    match text.ok_or_else(|| wrong("does not exist"))?.expose().trim() {
+        "" => Err(wrong("is empty")),
+        secret => Ok(Secret::new(secret.to_owned())),
     }
 }
 

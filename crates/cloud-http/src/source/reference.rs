@@ -1,99 +1,106 @@
 //! A key pair that the configuration points to: it names files or environment variables, never the secret itself.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use imagecache_core::Secret;
-use serde::{Deserialize, Serialize};
 
-use super::{Environment, read_secret_file};
+use super::{Environment, SecretFile, VariableName, required_secret};
 use crate::{Credential, CredentialError, CredentialSource};
 
-/// Where a secret is: `{ file = "/path" }` or `{ env = "NAME" }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretReference {
-    /// A file that holds it alone, with or without a final newline.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-}
-
-impl SecretReference {
-    /// The secret.
-    ///
-    /// # Errors
-    ///
-    /// When it is not there: what is named must exist. The text says where it was looked for.
-    pub async fn resolve(&self, environment: &Environment) -> Result<Secret<String>, String> {
-        match self {
-            Self::Env(name) => {
-                let value = environment.secret(name);
-                value.ok_or_else(|| format!("environment variable {name} is not set"))
-            }
-            Self::File(path) => {
-                let text = read_secret_file(path).await.map_err(|error| error.to_string())?;
-                match text.as_ref().map(|text| text.expose().trim()) {
-                    None => Err(format!("file `{}` does not exist", path.display())),
-                    Some("") => Err(format!("file `{}` is empty", path.display())),
-                    Some(secret) => Ok(Secret::new(secret.to_owned())),
-                }
-            }
-        }
-    }
+/// Where one part of a key pair is: a cloud's configuration has the keys `<key>_env` and `<key>_file` for it.
+#[derive(Clone, Debug)]
+pub struct SecretPlace {
+    /// The part, in the cloud's own word.
+    pub key: &'static str,
+    /// The environment variable that holds it.
+    pub variable: Option<VariableName>,
+    /// The file that holds it, read anew each time.
+    pub file: Option<SecretFile>,
 }
 
 /// Where the parts of a key pair are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyReference {
+#[derive(Clone, Debug)]
+pub struct KeyPlaces {
     /// The id.
-    pub id: SecretReference,
+    pub id: SecretPlace,
     /// The secret.
-    pub secret: SecretReference,
+    pub secret: SecretPlace,
     /// The session token of a temporary key pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<SecretReference>,
+    pub token: SecretPlace,
+}
+
+impl KeyPlaces {
+    /// Whether anything is named.
+    pub fn any(&self) -> bool {
+        let named = |place: &&SecretPlace| place.variable.is_some() || place.file.is_some();
+        self.parts().iter().any(named)
+    }
+
+    /// A part that is named twice, so that nobody knows which one is meant.
+    pub fn ambiguous(&self) -> Option<&'static str> {
+        let parts = self.parts();
+        let twice = parts
+            .iter()
+            .find(|place| place.variable.is_some() && place.file.is_some());
+        twice.map(|place| place.key)
+    }
+
+    fn parts(&self) -> [&SecretPlace; 3] {
+        [&self.id, &self.secret, &self.token]
+    }
 }
 
 /// The key pair that the configuration points to.
 #[derive(Debug)]
 pub struct ReferenceSource {
-    reference: KeyReference,
+    places: KeyPlaces,
     environment: Environment,
 }
 
 impl ReferenceSource {
-    /// The key pair at `reference`; `environment` is where variables are looked up.
-    pub fn new(reference: KeyReference, environment: Environment) -> Self {
-        Self { reference, environment }
+    /// The key pair at `places`; `environment` is where variables are looked up.
+    pub fn new(places: KeyPlaces, environment: Environment) -> Self {
+        Self { places, environment }
     }
 
-    async fn resolve(&self, reference: &SecretReference) -> Result<Secret<String>, CredentialError> {
-        let resolved = reference.resolve(&self.environment).await;
-        resolved.map_err(|message| CredentialError::Invalid {
-            name: self.name(),
-            message,
-            source: None,
-        })
+    async fn value(&self, place: &SecretPlace) -> Result<Option<Secret<String>>, CredentialError> {
+        match (&place.variable, &place.file) {
+            (Some(variable), _) => {
+                let (variable, key) = (variable.as_str(), place.key);
+                let value = self.environment.text(variable).map(str::trim);
+                match value.filter(|value| !value.is_empty()) {
+                    Some(value) => Ok(Some(Secret::new(value.to_owned()))),
+                    None => Err(CredentialError::invalid(
+                        &self.name(),
+                        format!("environment variable `{variable}`, named by `{key}_env`, is not set"),
+                    )),
+                }
+            }
+            (None, Some(file)) => required_secret(&self.name(), file.as_path()).await.map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn needed(&self, place: &SecretPlace) -> Result<Secret<String>, CredentialError> {
+        let key = place.key;
+        let missing = || CredentialError::invalid(&self.name(), format!("`{key}_env` or `{key}_file` is needed too"));
+        self.value(place).await?.ok_or_else(missing)
     }
 }
 
 #[async_trait]
 impl CredentialSource for ReferenceSource {
     fn name(&self) -> String {
-        "configuration".to_owned()
+        "the configuration's references".to_owned()
     }
 
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        let token = match &self.reference.token {
-            Some(reference) => Some(self.resolve(reference).await?),
-            None => None,
-        };
+        if !self.places.any() {
+            return Ok(None);
+        }
         Ok(Some(Credential {
-            id: self.resolve(&self.reference.id).await?.expose().clone(),
-            secret: self.resolve(&self.reference.secret).await?,
-            token,
+            id: self.needed(&self.places.id).await?.expose().clone(),
+            secret: self.needed(&self.places.secret).await?,
+            token: self.value(&self.places.token).await?,
             expires_at: None,
         }))
     }
@@ -101,17 +108,30 @@ impl CredentialSource for ReferenceSource {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn place(key: &'static str, variable: Option<&str>, file: Option<&Path>) -> SecretPlace {
+        let read = |text: &str| serde_json::from_value(text.into()).unwrap();
+        SecretPlace {
+            key,
+            variable: variable.map(|name| serde_json::from_value(name.into()).unwrap()),
+            file: file.map(|path| read(path.to_str().unwrap())),
+        }
+    }
 
     #[tokio::test]
     async fn files_are_read_anew_and_must_be_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
-        let json = serde_json::json!({"id": {"env": "KEY_ID"}, "secret": {"file": path}});
-        let reference: KeyReference = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&reference).unwrap(), json);
-        let source = ReferenceSource::new(reference, [("KEY_ID", "me")].into_iter().collect());
-
+        let places = KeyPlaces {
+            id: place("key_id", Some("KEY_ID"), None),
+            secret: place("key", None, Some(&path)),
+            token: place("token", None, None),
+        };
+        assert!(places.any());
+        let source = ReferenceSource::new(places, [("KEY_ID", " me\n")].into_iter().collect());
         for (content, expected) in [
             (None, Err("does not exist")),
             (Some(" \n"), Err("is empty")),
@@ -129,19 +149,43 @@ mod tests {
                 (found, _) => panic!("{content:?}: {found:?}"),
             }
         }
-
-        let reference = SecretReference::Env("ABSENT".to_owned());
-        let error = reference.resolve(&Environment::default()).await.unwrap_err();
-        assert_eq!(error, "environment variable ABSENT is not set");
     }
 
-    #[test]
-    fn the_secret_itself_is_no_reference() {
-        for json in [
-            r#"{"id":"AKID","secret":"hunter2"}"#,
-            r#"{"id":{"env":"A"},"secret":{"env":"B"},"key":1}"#,
+    #[tokio::test]
+    async fn what_is_missing_is_named() {
+        let nothing = |key| place(key, None, None);
+        let variable = |key| place(key, Some("VARIABLE"), None);
+        let set = [("VARIABLE", "x")];
+        for (name, id, secret, environment, expected) in [
+            ("nothing", nothing("id"), nothing("secret"), vec![], None),
+            (
+                "no secret",
+                variable("id"),
+                nothing("secret"),
+                set.to_vec(),
+                Some("`secret_env` or `secret_file` is needed too"),
+            ),
+            (
+                "unset",
+                variable("id"),
+                variable("secret"),
+                vec![],
+                Some("`VARIABLE`, named by `id_env`, is not set"),
+            ),
         ] {
-            assert!(serde_json::from_str::<KeyReference>(json).is_err(), "{json}");
+            let token = nothing("token");
+            let source = ReferenceSource::new(KeyPlaces { id, secret, token }, environment.into_iter().collect());
+            match (source.load().await, expected) {
+                (Ok(None), None) => {}
+                (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{name}: {error}"),
+                (found, _) => panic!("{name}: {found:?}"),
+            }
         }
+        let both = KeyPlaces {
+            id: nothing("id"),
+            secret: place("secret", Some("VARIABLE"), Some(Path::new("/secret"))),
+            token: nothing("token"),
+        };
+        assert_eq!(both.ambiguous(), Some("secret"));
     }
 }

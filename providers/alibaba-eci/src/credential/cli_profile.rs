@@ -1,9 +1,9 @@
 //! The file of the vendor's CLI, `~/.aliyun/config.json`: profiles by name, each with a mode.
 
+use imagecache_cloud_http::source::parse_json;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::keys::parse_json;
 use super::recipe::{Recipe, keys, missing, named};
 use super::sts::{OidcRole, Role};
 

@@ -1,10 +1,9 @@
 //! Configuration of the credential: where it is, never what it is.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use imagecache_cloud_http::source::{KeyPlaces, SecretFile, SecretPlace, VariableName, lenient_text};
+use serde::{Deserialize, Serialize};
 
 /// Where the access key comes from. Holds places and names only: a secret in this table is refused, and never repeated.
 ///
@@ -28,7 +27,7 @@ pub struct CredentialConfig {
     /// File that holds the token of a temporary key; read again whenever the credential is.
     pub security_token_file: Option<SecretFile>,
     /// Profile in the CLI's or the shared file. Default: `ALIBABA_CLOUD_PROFILE`, then the CLI's current one or `default`.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub profile: Option<String>,
     /// The CLI's file. Default: `~/.aliyun/config.json`.
     pub cli_config_file: Option<PathBuf>,
@@ -44,10 +43,10 @@ pub struct CredentialConfig {
     pub role_arn: Option<String>,
     /// Name of the assumed role's session, as it appears in ActionTrail. Default: `ALIBABA_CLOUD_ROLE_SESSION_NAME`, then
     /// `imagecache`.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub role_session_name: Option<String>,
     /// External id that the assumed role's trust policy asks for. Default: none.
-    #[serde(deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient_text")]
     pub external_id: Option<String>,
     /// Endpoint of the metadata service. Default: `http://100.100.100.200`.
     pub metadata_endpoint: Option<String>,
@@ -81,127 +80,26 @@ pub enum CredentialChoice {
 }
 
 impl CredentialConfig {
-    /// Whether any variable or file for the key is named.
-    pub(super) fn has_references(&self) -> bool {
-        let names = [
-            &self.access_key_id_env,
-            &self.access_key_secret_env,
-            &self.security_token_env,
-        ];
-        let files = [
-            &self.access_key_id_file,
-            &self.access_key_secret_file,
-            &self.security_token_file,
-        ];
-        names.iter().any(|name| name.is_some()) || files.iter().any(|file| file.is_some())
-    }
-}
-
-/// Name of an environment variable: capitals, digits and underscores.
-///
-/// Nothing else is taken and the text is not repeated, because a secret that was written here by mistake must not end up in
-/// a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct VariableName(String);
-
-impl VariableName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for VariableName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = "not the name of an environment variable (capitals, digits, underscores); a secret itself does not belong here";
-        let text = deserializer.deserialize_any(Unseen(wrong))?;
-        let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.bytes().all(plain) {
-            return Err(de::Error::custom(wrong));
+    /// Where the parts of the key are.
+    pub(super) fn key(&self) -> KeyPlaces {
+        KeyPlaces {
+            id: SecretPlace {
+                key: "access_key_id",
+                variable: self.access_key_id_env.clone(),
+                file: self.access_key_id_file.clone(),
+            },
+            secret: SecretPlace {
+                key: "access_key_secret",
+                variable: self.access_key_secret_env.clone(),
+                file: self.access_key_secret_file.clone(),
+            },
+            token: SecretPlace {
+                key: "security_token",
+                variable: self.security_token_env.clone(),
+                file: self.security_token_file.clone(),
+            },
         }
-        Ok(Self(text))
     }
-}
-
-/// Absolute path of a file that holds a secret. As with [`VariableName`], nothing else is taken or repeated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct SecretFile(PathBuf);
-
-impl SecretFile {
-    /// The path.
-    pub fn as_path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for SecretFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = "not an absolute path of a file; a secret itself does not belong here";
-        let text = deserializer.deserialize_any(Unseen(wrong))?;
-        if !text.starts_with('/') {
-            return Err(de::Error::custom(wrong));
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-/// Takes a text and refuses everything else without showing it.
-struct Unseen(&'static str);
-
-impl Visitor<'_> for Unseen {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_i128<E: de::Error>(self, _: i128) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_u128<E: de::Error>(self, _: u128) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-
-    fn visit_char<E: de::Error>(self, _: char) -> Result<String, E> {
-        Err(E::custom(self.0))
-    }
-}
-
-/// A text that an environment variable may have turned into a number.
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Text(String),
-        Number(i64),
-    }
-    Ok(Option::<Text>::deserialize(deserializer)?.map(|text| match text {
-        Text::Text(text) => text,
-        Text::Number(number) => number.to_string(),
-    }))
 }
 
 #[cfg(test)]
@@ -224,11 +122,6 @@ mod tests {
             let error = serde_json::from_str::<CredentialConfig>(&json).unwrap_err().to_string();
             assert!(!error.contains(secret), "{key}: {error}");
         }
-        for number in ["1234567890", "12.5", "true", "-7", "99999999999999999999"] {
-            let json = format!("{{\"access_key_secret_env\": {number}}}");
-            let error = serde_json::from_str::<CredentialConfig>(&json).unwrap_err().to_string();
-            assert!(!error.contains(number), "{error}");
-        }
     }
 
     #[test]
@@ -241,11 +134,11 @@ mod tests {
         );
         assert_eq!(
             config.access_key_secret_file.as_ref().map(SecretFile::as_path),
-            Some(Path::new("/run/secret"))
+            Some(std::path::Path::new("/run/secret"))
         );
         assert_eq!(config.external_id.as_deref(), Some("42"));
-        assert!(config.has_references());
-        assert!(!CredentialConfig::default().has_references());
+        assert!(config.key().any());
+        assert!(!CredentialConfig::default().key().any());
         let again: CredentialConfig = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
         assert_eq!(again.source, CredentialChoice::Reference);
     }

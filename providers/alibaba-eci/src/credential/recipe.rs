@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use imagecache_cloud_http::{Credential, CredentialError};
+use imagecache_cloud_http::source::Expectation;
+use imagecache_cloud_http::{Credential, CredentialError, Credentials};
 use imagecache_core::Secret;
 
-use super::metadata::{Expectation, Metadata};
-use super::sts::{OidcRole, Role, Sts, fixed};
+use super::metadata::Metadata;
+use super::sts::{OidcRole, Role, Sts};
 
 /// How a credential is obtained.
 #[derive(Clone, Debug)]
@@ -36,11 +37,12 @@ impl Services {
             Recipe::Keys(credential) => Ok(credential.clone()),
             Recipe::Role { base, role } => {
                 let base = Box::pin(self.follow(name, base)).await?;
-                self.sts.assume(name, role, fixed(name, base, &self.sts.clock)).await
+                let base = Credentials::fixed(name, base, Arc::clone(&self.sts.clock));
+                self.sts.assume(name, role, Arc::new(base)).await
             }
             Recipe::Instance { role } => {
                 let found = self.instance(name, role.as_deref(), Expectation::Certain).await?;
-                found.ok_or_else(|| super::keys::invalid(name, "there is no ECS instance role"))
+                found.ok_or_else(|| CredentialError::invalid(name, "there is no ECS instance role"))
             }
             Recipe::Oidc(oidc) => self.sts.exchange(name, oidc).await,
         }
@@ -55,10 +57,10 @@ impl Services {
     ) -> Result<Option<Credential>, CredentialError> {
         match (&self.metadata, expectation) {
             (Some(metadata), _) => metadata.credential(name, role, expectation).await,
-            (None, Expectation::Unknown) => Ok(None),
+            (None, Expectation::Unknown | Expectation::Answers) => Ok(None),
             (None, Expectation::Certain) => {
                 let message = "the metadata service is disabled by `ALIBABA_CLOUD_ECS_METADATA_DISABLED`";
-                Err(super::keys::invalid(name, message))
+                Err(CredentialError::invalid(name, message))
             }
         }
     }

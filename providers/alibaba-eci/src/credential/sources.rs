@@ -1,113 +1,24 @@
 //! The links of the chain: where a credential may come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use imagecache_cloud_http::source::{Environment, IniFile, read_secret_file};
-use imagecache_cloud_http::{Credential, CredentialError, CredentialSource, Credentials};
+use imagecache_cloud_http::source::{Environment, Expectation, IniFile, PlainClient, parse_json, read_secret_file};
+use imagecache_cloud_http::{Credential, CredentialError, CredentialSource, Credentials, Route, is_loopback};
 use imagecache_core::Secret;
 use url::Url;
 
 use super::cli_profile::CliFile;
-use super::config::{CredentialConfig, SecretFile, VariableName};
-use super::keys::{Keys, invalid, parse_json};
-use super::metadata::Expectation;
-use super::plain::{Plain, route};
+use super::keys::Keys;
 use super::recipe::{Recipe, SharedServices};
 use super::sts::{OidcRole, Role};
 use super::{shared_profile, variables};
 
 /// Whoever answers at a credentials URI may have to ask others first; the vendor's SDK waits as long.
 const URI_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A file's text without the white space around it: files end in a newline. It must be there.
-pub(super) async fn secret_in(name: &str, path: &Path) -> Result<Secret<String>, CredentialError> {
-    let wrong = |what: &str| invalid(name, format!("file `{}` {what}", path.display()));
-    let read = read_secret_file(path).await;
-    let text = read.map_err(|error| invalid(name, error.to_string()))?;
-    match text.ok_or_else(|| wrong("does not exist"))?.expose().trim() {
-        "" => Err(wrong("is empty")),
-        secret => Ok(Secret::new(secret.to_owned())),
-    }
-}
-
-/// Variables and files that the configuration names.
-#[derive(Debug)]
-pub(super) struct Reference {
-    pub(super) config: CredentialConfig,
-    pub(super) environment: Environment,
-}
-
-impl Reference {
-    async fn value(
-        &self,
-        key: &str,
-        variable: Option<&VariableName>,
-        file: Option<&SecretFile>,
-    ) -> Result<Option<Secret<String>>, CredentialError> {
-        match (variable, file) {
-            (Some(variable), _) => {
-                let variable = variable.as_str();
-                let value = self
-                    .environment
-                    .text(variable)
-                    .map(str::trim)
-                    .filter(|value| !value.is_empty());
-                let value = value.ok_or_else(|| {
-                    invalid(
-                        &self.name(),
-                        format!("environment variable `{variable}`, named by `{key}_env`, is not set"),
-                    )
-                })?;
-                Ok(Some(Secret::new(value.to_owned())))
-            }
-            (None, Some(file)) => secret_in(&self.name(), file.as_path()).await.map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-#[async_trait]
-impl CredentialSource for Reference {
-    fn name(&self) -> String {
-        "the configuration's references".to_owned()
-    }
-
-    async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        let config = &self.config;
-        if !config.has_references() {
-            return Ok(None);
-        }
-        let missing = |key: &str| invalid(&self.name(), format!("`{key}_env` or `{key}_file` is needed too"));
-        let (id, secret, token) = ("access_key_id", "access_key_secret", "security_token");
-        let found = self.value(
-            id,
-            config.access_key_id_env.as_ref(),
-            config.access_key_id_file.as_ref(),
-        );
-        let id = found.await?.ok_or_else(|| missing(id))?;
-        let found = self.value(
-            secret,
-            config.access_key_secret_env.as_ref(),
-            config.access_key_secret_file.as_ref(),
-        );
-        let secret = found.await?.ok_or_else(|| missing(secret))?;
-        let found = self.value(
-            token,
-            config.security_token_env.as_ref(),
-            config.security_token_file.as_ref(),
-        );
-        Ok(Some(Credential {
-            id: id.expose().clone(),
-            secret,
-            token: found.await?,
-            expires_at: None,
-        }))
-    }
-}
 
 /// The workload identity that the cluster gives to a pod.
 #[derive(Debug)]
@@ -123,24 +34,15 @@ impl CredentialSource for WorkloadIdentity {
     }
 
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        let get = |name: &str| self.environment.text(name).map(str::to_owned);
-        let (provider_arn, token_file) = (get(variables::OIDC_PROVIDER), get(variables::OIDC_TOKEN_FILE));
-        if provider_arn.is_none() && token_file.is_none() {
-            // A role alone may be meant for something else.
-            return Ok(None);
-        }
         let name = self.name();
-        let missing = |variable: &str| {
-            invalid(
-                &name,
-                format!("`{variable}` is not set, and the other variables of it are"),
-            )
+        let Some(identity) = variables::OIDC.read(&name, &self.environment)? else {
+            return Ok(None);
         };
         let oidc = OidcRole {
-            provider_arn: provider_arn.ok_or_else(|| missing(variables::OIDC_PROVIDER))?,
-            token_file: token_file.ok_or_else(|| missing(variables::OIDC_TOKEN_FILE))?.into(),
+            provider_arn: identity.provider,
+            token_file: identity.token_file,
             role: Role {
-                arn: get(variables::ROLE_ARN).ok_or_else(|| missing(variables::ROLE_ARN))?,
+                arn: identity.role,
                 ..Role::default()
             },
         };
@@ -175,18 +77,19 @@ impl CredentialSource for CliProfile {
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
         let name = self.name();
         let read = read_secret_file(&self.file).await;
-        let recipe = match read.map_err(|error| invalid(&name, error.to_string()))? {
+        let recipe = match read.map_err(|error| CredentialError::invalid(&name, error.to_string()))? {
             None => None,
             Some(text) => CliFile::parse(text.expose())
-                .map_err(|wrong| invalid(&name, format!("the file is {wrong}")))?
+                .map_err(|wrong| CredentialError::invalid(&name, format!("the file is {wrong}")))?
                 .recipe(self.profile.as_deref())
-                .map_err(|wrong| invalid(&name, wrong))?,
+                .map_err(|wrong| CredentialError::invalid(&name, wrong))?,
         };
         match (recipe, &self.profile) {
             (Some(recipe), _) => self.services.follow(&name, &recipe).await.map(Some),
-            (None, Some(profile)) if !self.shared_file_is_next => {
-                Err(invalid(&name, format!("there is no profile `{profile}`")))
-            }
+            (None, Some(profile)) if !self.shared_file_is_next => Err(CredentialError::invalid(
+                &name,
+                format!("there is no profile `{profile}`"),
+            )),
             (None, _) => Ok(None),
         }
     }
@@ -210,18 +113,20 @@ impl CredentialSource for SharedProfile {
         let name = self.name();
         let profile = self.wanted.profile.as_deref();
         let read = IniFile::read(&self.file).await;
-        let recipe = match read.map_err(|error| invalid(&name, error.to_string()))? {
+        let recipe = match read.map_err(|error| CredentialError::invalid(&name, error.to_string()))? {
             None => None,
-            Some(file) => {
-                shared_profile::recipe(&file, profile.unwrap_or("default")).map_err(|wrong| invalid(&name, wrong))?
-            }
+            Some(file) => shared_profile::recipe(&file, profile.unwrap_or("default"))
+                .map_err(|wrong| CredentialError::invalid(&name, wrong))?,
         };
         match (recipe, profile, &self.wanted.asked_before) {
             (Some(recipe), ..) => self.services.follow(&name, &recipe).await.map(Some),
             (None, None, _) => Ok(None),
             // Another identity in silence would be worse than none.
-            (None, Some(profile), None) => Err(invalid(&name, format!("there is no profile `{profile}`"))),
-            (None, Some(profile), Some(other)) => Err(invalid(
+            (None, Some(profile), None) => Err(CredentialError::invalid(
+                &name,
+                format!("there is no profile `{profile}`"),
+            )),
+            (None, Some(profile), Some(other)) => Err(CredentialError::invalid(
                 &name,
                 format!("there is no profile `{profile}`, and none in `{}`", other.display()),
             )),
@@ -268,17 +173,24 @@ impl CredentialSource for CredentialsUri {
     async fn load(&self) -> Result<Option<Credential>, CredentialError> {
         let name = self.name();
         let url = self.0.expose();
-        let plain = Plain::new(route(url), URI_TIMEOUT).map_err(|error| CredentialError::Invalid {
+        let route = match url.host_str() {
+            Some(host) if is_loopback(host) => Route::Direct,
+            _ => Route::Environment,
+        };
+        let plain = PlainClient::new(route, URI_TIMEOUT).map_err(|error| CredentialError::Invalid {
             name: name.clone(),
             message: "it cannot be asked".to_owned(),
-            source: Some(error),
+            source: Some(error.into()),
         })?;
         let body = plain
-            .send(Method::GET, url, None)
+            .send(Method::GET, url.as_str(), None)
             .await
             .map_err(|error| error.into_credential_error(&name, "it gives no credential"))?;
-        let keys: Keys = parse_json(&body).map_err(|wrong| invalid(&name, format!("the answer is {wrong}")))?;
-        keys.credential().map(Some).map_err(|wrong| invalid(&name, wrong))
+        let keys: Keys =
+            parse_json(&body).map_err(|wrong| CredentialError::invalid(&name, format!("the answer is {wrong}")))?;
+        keys.credential()
+            .map(Some)
+            .map_err(|wrong| CredentialError::invalid(&name, wrong))
     }
 }
 

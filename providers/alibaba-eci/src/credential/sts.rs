@@ -3,27 +3,20 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use imagecache_cloud_http::{
-    CallError, CallProblem, Client, ClientConfig, Credential, CredentialError, CredentialSource, Credentials, Effect,
-    RefusalClass,
-};
+use imagecache_cloud_http::source::{parse_json, required_secret};
+use imagecache_cloud_http::{Client, ClientConfig, Credential, CredentialError, Credentials, Effect};
 use imagecache_core::Clock;
 use serde::Deserialize;
 
-use super::keys::{Keys, invalid, parse_json};
-use super::unsigned::{Nobody, Unsigned, UnsignedCall};
+use super::keys::Keys;
+use super::unsigned::{Unsigned, UnsignedCall};
 use crate::endpoint::{Endpoints, Network};
 use crate::params::Parameters;
 use crate::protocol::{Acs3, Product, RpcCall};
 
 /// Lifetime of a session unless a profile says otherwise: the longest that every role allows.
 const DEFAULT_SECONDS: u32 = 3600;
-/// Attempts and their time for an exchange: a refresh starts long before the old credential ends.
-const ATTEMPTS: u32 = 3;
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A role to assume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +73,7 @@ impl Sts {
         base: Arc<Credentials>,
     ) -> Result<Credential, CredentialError> {
         let acs3 = Acs3::new(self.endpoints(name, role)?);
-        let client = Client::new(acs3, base, client_config(), Arc::clone(&self.clock));
+        let client = Client::new(acs3, base, ClientConfig::for_credentials(), Arc::clone(&self.clock));
         let mut parameters = self.parameters(role);
         parameters.set_some("ExternalId", role.external_id.as_ref());
         let call = RpcCall {
@@ -92,14 +85,14 @@ impl Sts {
         let answer = client
             .call(&call)
             .await
-            .map_err(|error| failed(name, format!("role `{}` cannot be assumed", role.arn), error))?;
+            .map_err(|error| CredentialError::of_call(error, name, format!("role `{}` cannot be assumed", role.arn)))?;
         credential(name, &role.arn, &answer.body)
     }
 
     /// Assumes a role with the OIDC token that its file holds now.
     pub(super) async fn exchange(&self, name: &str, oidc: &OidcRole) -> Result<Credential, CredentialError> {
         let role = &oidc.role;
-        let token = super::sources::secret_in(name, &oidc.token_file).await?;
+        let token = required_secret(name, &oidc.token_file).await?;
         let mut url = self.endpoints(name, role)?.url(Product::Sts).clone();
         let mut query = Parameters::new();
         query.set("Action", "AssumeRoleWithOIDC");
@@ -116,15 +109,20 @@ impl Sts {
             url,
             form,
         };
-        let nobody = Arc::new(Credentials::new(vec![Box::new(Nobody)], Arc::clone(&self.clock)));
-        let client = Client::new(Unsigned, nobody, client_config(), Arc::clone(&self.clock));
+        let bearer = Arc::new(Credentials::bearer(name, token, Arc::clone(&self.clock)));
+        let client = Client::new(
+            Unsigned,
+            bearer,
+            ClientConfig::for_credentials(),
+            Arc::clone(&self.clock),
+        );
         let answer = client.call(&call).await.map_err(|error| {
             let message = format!(
                 "role `{}` cannot be assumed with the OIDC token in `{}`",
                 role.arn,
                 oidc.token_file.display()
             );
-            failed(name, message, error)
+            CredentialError::of_call(error, name, message)
         })?;
         credential(name, &role.arn, &answer.body)
     }
@@ -149,7 +147,7 @@ impl Sts {
             Some(endpoint) => endpoints.and_then(|endpoints| endpoints.with(Product::Sts, endpoint)),
             None => endpoints,
         }
-        .map_err(|error| invalid(name, error.to_string()))
+        .map_err(|error| CredentialError::invalid(name, error.to_string()))
     }
 }
 
@@ -161,73 +159,19 @@ impl fmt::Debug for Sts {
     }
 }
 
-fn client_config() -> ClientConfig {
-    ClientConfig {
-        attempts: ATTEMPTS,
-        attempt_timeout: ATTEMPT_TIMEOUT,
-        total_timeout: ATTEMPT_TIMEOUT * ATTEMPTS,
-        ..ClientConfig::default()
-    }
-}
-
-/// What a failed call means for the source `name`.
-fn failed(name: &str, message: String, error: CallError) -> CredentialError {
-    let name = name.to_owned();
-    let passes = match error.problem {
-        // The credential that it was to be signed with: that error says all there is to say.
-        CallProblem::Credential(error) => return error,
-        CallProblem::Request(_) | CallProblem::ClockSkew { .. } => false,
-        CallProblem::NotSent { .. } | CallProblem::NoAnswer { .. } => true,
-        CallProblem::Refused(ref refusal) => match refusal.class {
-            RefusalClass::Final | RefusalClass::Credential | RefusalClass::ClockSkew => false,
-            RefusalClass::Throttled
-            | RefusalClass::Unavailable
-            | RefusalClass::Conflict
-            | RefusalClass::NonceUsed
-            | RefusalClass::Undecodable => true,
-        },
-    };
-    let source = Some(error.into());
-    if passes {
-        CredentialError::Unavailable { name, message, source }
-    } else {
-        CredentialError::Invalid { name, message, source }
-    }
-}
-
 fn credential(name: &str, arn: &str, body: &[u8]) -> Result<Credential, CredentialError> {
-    let answer: RoleAnswer =
-        parse_json(body).map_err(|wrong| invalid(name, format!("STS's answer for role `{arn}` is {wrong}")))?;
+    let answer: RoleAnswer = parse_json(body)
+        .map_err(|wrong| CredentialError::invalid(name, format!("STS's answer for role `{arn}` is {wrong}")))?;
     let keys = answer.credentials.map(Keys::credential);
     match keys {
         Some(Ok(credential)) if credential.token.is_some() => Ok(credential),
-        Some(Err(wrong)) => Err(invalid(
+        Some(Err(wrong)) => Err(CredentialError::invalid(
             name,
             format!("STS gives no credential for role `{arn}`: {wrong}"),
         )),
-        Some(Ok(_)) | None => Err(invalid(
+        Some(Ok(_)) | None => Err(CredentialError::invalid(
             name,
             format!("STS gives no temporary credential for role `{arn}`"),
         )),
-    }
-}
-
-/// The chain of a credential that is simply there.
-pub(super) fn fixed(name: &str, credential: Credential, clock: &Clock) -> Arc<Credentials> {
-    let source = Fixed(name.to_owned(), credential);
-    Arc::new(Credentials::new(vec![Box::new(source)], Arc::clone(clock)))
-}
-
-#[derive(Debug)]
-struct Fixed(String, Credential);
-
-#[async_trait]
-impl CredentialSource for Fixed {
-    fn name(&self) -> String {
-        self.0.clone()
-    }
-
-    async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        Ok(Some(self.1.clone()))
     }
 }

@@ -1,13 +1,10 @@
 //! The vendor's API without a signature: the exchange of an OIDC token for a credential.
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use imagecache_cloud_http::{
-    Answer, Credential, CredentialError, CredentialSource, Effect, Protocol, Refusal, Signing,
-};
-use imagecache_core::{BoxError, Secret};
+use imagecache_cloud_http::{Answer, Effect, Protocol, Refusal, Signing};
+use imagecache_core::BoxError;
 use url::Url;
 
 use crate::params::Parameters;
@@ -46,25 +43,5 @@ impl Protocol for Unsigned {
 
     fn check(&self, call: &UnsignedCall, answer: &Answer) -> Result<(), Refusal> {
         refusal::check(answer, &call.form)
-    }
-}
-
-/// Stands where a client wants a credential and nothing is signed.
-#[derive(Debug)]
-pub(super) struct Nobody;
-
-#[async_trait]
-impl CredentialSource for Nobody {
-    fn name(&self) -> String {
-        "nobody".to_owned()
-    }
-
-    async fn load(&self) -> Result<Option<Credential>, CredentialError> {
-        Ok(Some(Credential {
-            id: String::new(),
-            secret: Secret::new(String::new()),
-            token: None,
-            expires_at: None,
-        }))
     }
 }

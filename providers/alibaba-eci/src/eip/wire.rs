@@ -10,11 +10,11 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ApiError;
-use crate::mark::{self, Mark};
+use crate::mark::{self, Mark, Tag};
 use crate::params::Parameters;
 use crate::protocol::{Acs3, Product, RpcCall};
 use crate::rpc;
-use crate::wire::{CacheEntry, Tag};
+use crate::wire::CacheEntry;
 
 pub(super) const ALLOCATE: &str = "AllocateEipAddress";
 const DESCRIBE: &str = "DescribeEipAddresses";
@@ -144,7 +144,7 @@ impl From<Entry> for Address {
             status: entry.status,
             made_at: entry.allocation_time.parse().ok(),
             bandwidth_package_id: Some(entry.bandwidth_package_id).filter(|id| !id.is_empty()),
-            attempt: mark::attempt(&marked),
+            attempt: mark::attempt(&marked.tags),
             tags,
         }
     }
@@ -152,7 +152,7 @@ impl From<Entry> for Address {
 
 /// Tags of a new address: the mark, as caches have it.
 pub(super) fn tags(mark: &Mark, key: &CacheKey, attempt: u32) -> Vec<Tag> {
-    mark.tags(key, &CacheSpec::new(Vec::new()), attempt, &BTreeMap::new())
+    mark::tags(mark, key, &CacheSpec::new(Vec::new()), attempt, &BTreeMap::new())
 }
 
 /// The key of an address with our very own mark; `None` for everybody else's.
@@ -161,7 +161,7 @@ pub(super) fn key(mark: &Mark, address: &Address) -> Option<CacheKey> {
         tags: address.tags.clone(),
         ..CacheEntry::default()
     };
-    mark.key(&marked).filter(|_| mark.is_own(&marked))
+    mark::key(mark, &marked).filter(|_| mark.is_own(&marked.tags))
 }
 
 /// The tags that the service filters by; [`key()`] decides.
@@ -226,10 +226,7 @@ impl VpcClient {
                 return Ok(addresses.into_values().collect());
             }
         }
-        Err(ApiError::EndlessPages {
-            action: DESCRIBE,
-            pages: MAX_PAGES,
-        })
+        Err(ApiError::endless_pages(DESCRIBE, MAX_PAGES))
     }
 
     /// Releases an address; one that is gone is fine.

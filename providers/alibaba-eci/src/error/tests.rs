@@ -1,6 +1,9 @@
 //! What callers see of failed calls.
 
-use imagecache_core::BoxError;
+use std::time::Duration;
+
+use imagecache_cloud_http::{CallError, CallProblem, CredentialError, Refusal, RefusalClass};
+use imagecache_core::{BoxError, Error, ErrorKind};
 
 use super::*;
 
@@ -136,18 +139,7 @@ fn the_text_names_action_code_and_cause_once() {
 #[test]
 fn what_cannot_be_true_is_internal() {
     let action = "DescribeImageCaches";
-    for error in [
-        ApiError::Unexpected {
-            action,
-            line: 1,
-            column: 2,
-        },
-        ApiError::EndlessPages { action, pages: 3 },
-        ApiError::BadId {
-            action,
-            id: "x".to_owned(),
-        },
-    ] {
+    for error in [ApiError::endless_pages(action, 3), ApiError::bad_id(action, "x")] {
         let error = Error::from(error);
         assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
         assert!(error.message().contains(action), "{error}");

@@ -130,12 +130,12 @@ fn the_port_is_part_of_the_signed_host() {
     };
     let call = call(Product::Eci, "Action", &[]);
     let headers = signed_headers(&call, &signing, "127.0.0.1:4711".to_owned());
-    let unsigned = sign::Unsigned {
+    let unsigned = Unsigned {
         method: "POST",
         path: "/",
         query: "",
         headers: &headers,
-        payload_hash: &sign::payload_hash(b""),
+        payload_hash: &sha256_hex(b""),
     };
     let expected = sign::authorization(&unsigned, "id", &credential.secret);
     let request = Acs3::new(endpoints).request(&call, &signing).unwrap();

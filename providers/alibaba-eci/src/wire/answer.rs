@@ -1,17 +1,9 @@
 //! Answers. Whatever may be absent or odd in one cache must not hide the others, so every field has a default.
 
+use imagecache_cloud_http::mark::Tag;
+use imagecache_cloud_http::text::or_default;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
-
-/// A key and its value, on a cache or as a filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Tag {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) key: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) value: String,
-}
 
 /// Answer of `CreateImageCache`.
 #[derive(Clone, Debug, Deserialize)]
@@ -101,11 +93,6 @@ pub(crate) struct Usage {
 pub(crate) struct UsageAttributes {
     pub(crate) used_image_cache_count: Option<u64>,
     pub(crate) max_image_cache_count: Option<u64>,
-}
-
-/// `null` like an absent field.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// A time; a text that is none is left out.

@@ -1,8 +1,8 @@
 //! Parameters of each action.
 
+use imagecache_cloud_http::mark::Tag;
 use imagecache_core::RegistryCredential;
 
-use super::Tag;
 use crate::params::Parameters;
 
 /// What creating and updating have in common.

@@ -1,5 +1,6 @@
 //! Typed requests against what the vendor's SDK sent for the same, and answers of every documented shape.
 
+use imagecache_cloud_http::mark::Tag;
 use imagecache_core::{RegistryCredential, Secret};
 use serde::Deserialize;
 use serde_json::Value;

@@ -4,28 +4,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode};
-use imagecache_cloud_http::{CredentialError, ExchangeError, Route, exchange, http_client, is_loopback};
 use imagecache_core::{BoxError, Secret};
-use url::Url;
 
-/// How a host is reached: the metadata service and this machine never through a proxy.
-pub(super) fn route(url: &Url) -> Route {
-    match url.host_str() {
-        Some(host) if is_loopback(host) || host == super::metadata::DEFAULT_HOST => Route::Direct,
-        _ => Route::Environment,
-    }
-}
+use crate::{CredentialError, ExchangeError, HttpClientError, Route, exchange, http_client};
 
 /// A client for one host.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub struct PlainClient {
     client: reqwest::Client,
     limit: Duration,
 }
 
 /// A request that brought no success.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PlainError {
+pub enum PlainError {
     /// Nobody is there, or nobody who answers.
     #[error("no answer")]
     Absent(#[source] BoxError),
@@ -37,23 +29,31 @@ pub(super) enum PlainError {
     Request(#[source] BoxError),
 }
 
-impl Plain {
+impl PlainClient {
     /// A client that waits `limit` for a whole answer.
-    pub(super) fn new(route: Route, limit: Duration) -> Result<Self, BoxError> {
+    ///
+    /// # Errors
+    ///
+    /// When no HTTP client can be made.
+    pub fn new(route: Route, limit: Duration) -> Result<Self, HttpClientError> {
         Ok(Self {
             client: http_client(route)?,
             limit,
         })
     }
 
-    /// The body of a successful answer.
-    pub(super) async fn send(
+    /// The body of a successful answer from `url`, which no error shows: it may hold a secret.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer or no success.
+    pub async fn send(
         &self,
         method: Method,
-        url: &Url,
+        url: &str,
         header: Option<(&'static str, &Secret<String>)>,
     ) -> Result<Bytes, PlainError> {
-        let mut request = Request::builder().method(method).uri(url.as_str());
+        let mut request = Request::builder().method(method).uri(url);
         if let Some((name, value)) = header {
             let mut value = HeaderValue::from_str(value.expose())
                 .map_err(|_| PlainError::Request("a token holds characters that no HTTP header can carry".into()))?;
@@ -73,19 +73,18 @@ impl Plain {
 }
 
 impl PlainError {
+    /// Whether there is no such thing at the address.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::NOT_FOUND))
+    }
+
     /// What it means for the source `name`.
-    pub(super) fn into_credential_error(self, name: &str, message: impl Into<String>) -> CredentialError {
-        let (name, message) = (name.to_owned(), message.into());
+    pub fn into_credential_error(self, name: &str, message: impl Into<String>) -> CredentialError {
         let passes = match &self {
             Self::Absent(_) => true,
             Self::Status(status) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
             Self::Request(_) => false,
         };
-        let source = Some(self.into());
-        if passes {
-            CredentialError::Unavailable { name, message, source }
-        } else {
-            CredentialError::Invalid { name, message, source }
-        }
+        CredentialError::caused_by(self, name, message.into(), passes)
     }
 }

@@ -1,0 +1,164 @@
+//! What a cloud tells of a build: why it failed, that it hangs, what happened in which order. Pure.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use imagecache_core::{CacheEvent, CacheState, ErrorKind, EventSeverity, Failure, MAX_EVENTS, Phase};
+use jiff::SignedDuration;
+
+/// When we give up on a build that the service does not give up on.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Longest time for one build.
+    pub deadline: Duration,
+    /// Builds of one cache, the first included.
+    pub attempts: u32,
+}
+
+/// Words in a build's last warning, and whose problem they tell of. None passes by itself, since no service tries a failed
+/// build again.
+const CAUSES: &[(&str, ErrorKind)] = &[
+    ("not found", ErrorKind::NotFound),
+    ("notfound", ErrorKind::NotFound),
+    ("manifest unknown", ErrorKind::NotFound),
+    ("manifest_unknown", ErrorKind::NotFound),
+    ("name unknown", ErrorKind::NotFound),
+    ("no such image", ErrorKind::NotFound),
+    ("does not exist", ErrorKind::NotFound),
+    ("missing manifest", ErrorKind::NotFound),
+    ("no matching manifest", ErrorKind::NotFound),
+    ("unauthorized", ErrorKind::Unauthenticated),
+    ("authentication required", ErrorKind::Unauthenticated),
+    ("incorrect username or password", ErrorKind::Unauthenticated),
+    ("access denied", ErrorKind::PermissionDenied),
+    ("permission denied", ErrorKind::PermissionDenied),
+    ("forbidden", ErrorKind::PermissionDenied),
+    ("no space left", ErrorKind::QuotaExceeded),
+    ("insufficient space", ErrorKind::QuotaExceeded),
+    ("disk is full", ErrorKind::QuotaExceeded),
+];
+
+/// What the last warning among `events` says went wrong with `what`; `unclear` is whose problem it is if it does not.
+pub fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
+    let last = events
+        .iter()
+        .rev()
+        .find(|event| event.severity == EventSeverity::Warning);
+    let Some(last) = last else {
+        return Failure {
+            kind: unclear,
+            message: format!("{what}, and the service does not say why"),
+        };
+    };
+    let text = format!("{} {}", last.reason, last.message).to_lowercase();
+    let kind = CAUSES.iter().find(|(words, _)| text.contains(words));
+    Failure {
+        kind: kind.map_or(unclear, |(_, kind)| *kind),
+        message: format!("{what}: {}", last.message),
+    }
+}
+
+impl Patience {
+    /// What is wrong with a build that is over its deadline. `way_out` names what this cloud gives a build to reach the
+    /// internet with.
+    pub fn overdue(&self, events: &[CacheEvent], way_out: &str) -> Failure {
+        let deadline = SignedDuration::try_from(self.deadline).unwrap_or(SignedDuration::MAX);
+        let last = match events.last() {
+            Some(event) => format!("last event \"{}: {}\"", event.reason, event.message),
+            None => "no event so far".to_owned(),
+        };
+        Failure {
+            kind: ErrorKind::Unavailable,
+            message: format!(
+                "not finished after {deadline:#}; {last}; the registry may be unreachable from the build: give it a way out ({way_out}), or use a registry inside the VPC"
+            ),
+        }
+    }
+}
+
+/// Order of several caches under one key, best first: whatever is furthest on; of two equally far the later attempt, since the
+/// earlier one was given up; then the older, on which two processes agree.
+pub fn rank(state: &CacheState, attempt: u32) -> impl Ord + use<> {
+    let progress = match state.phase {
+        Phase::Ready => 0,
+        Phase::Creating | Phase::Pending => 1,
+        Phase::Unknown(_) => 2,
+        Phase::Stalled(_) => 3,
+        Phase::Failed(_) => 4,
+    };
+    (progress, Reverse(attempt), state.created_at, state.id.clone())
+}
+
+/// The newest events, oldest first, from a list in either order.
+pub fn oldest_first(mut events: Vec<CacheEvent>) -> Vec<CacheEvent> {
+    // Times are whole seconds: of equal ones the service's order counts, whichever way round that is.
+    if let [first, .., last] = events.as_slice()
+        && first.last_at > last.last_at
+    {
+        events.reverse();
+    }
+    events.sort_by_key(|event| event.last_at);
+    let surplus = events.len().saturating_sub(MAX_EVENTS);
+    events.drain(..surplus);
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn warning(message: &str) -> CacheEvent {
+        CacheEvent::new(EventSeverity::Warning, "Failed", message, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_failure_tells_why_and_is_never_transient() {
+        for (text, kind) in [
+            ("Failed to pull image \"x\": manifest unknown", ErrorKind::NotFound),
+            ("repository does not exist or may require login", ErrorKind::NotFound),
+            ("unexpected status 401 Unauthorized", ErrorKind::Unauthenticated),
+            ("pull access denied for x", ErrorKind::PermissionDenied),
+            ("write /x: no space left on device", ErrorKind::QuotaExceeded),
+            ("image pull failed", ErrorKind::Internal),
+        ] {
+            let failure = cause(&[warning(text)], "the build failed", ErrorKind::Internal);
+            assert_eq!(failure.kind, kind, "{text}");
+            assert_eq!(failure.message, format!("the build failed: {text}"));
+        }
+        assert!(CAUSES.iter().all(|(_, kind)| !kind.is_transient()));
+        let silent = cause(&[], "the build failed", ErrorKind::Internal);
+        assert_eq!(silent.kind, ErrorKind::Internal);
+    }
+
+    #[test]
+    fn an_overdue_build_shows_its_last_event() {
+        let patience = Patience {
+            deadline: Duration::from_secs(3600),
+            attempts: 3,
+        };
+        let failure = patience.overdue(&[warning("start to pull images")], "NAT gateway");
+        assert_eq!(failure.kind, ErrorKind::Unavailable);
+        for part in ["not finished after 1h", "start to pull images", "(NAT gateway)"] {
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn events_are_oldest_first_whatever_their_order() {
+        let event = |reason: &str, second| {
+            let at = Timestamp::from_second(second).unwrap();
+            CacheEvent::new(EventSeverity::Normal, reason, "", at)
+        };
+        let sent = vec![event("a", 10), event("b", 50), event("c", 50)];
+        for reversed in [false, true] {
+            let mut sent = sent.clone();
+            if reversed {
+                sent.reverse();
+            }
+            let reasons: Vec<String> = oldest_first(sent).into_iter().map(|event| event.reason).collect();
+            assert_eq!(reasons, ["a", "b", "c"], "reversed: {reversed}");
+        }
+    }
+}
