@@ -64,12 +64,14 @@ pub async fn open(loaded: &Loaded, owner: Option<String>) -> Result<Opened, Box<
         }
         imagecache_alibaba_eci::NAME => {
             let config: AlibabaConfig = loaded.table(imagecache_alibaba_eci::NAME)?;
-            let provider = AlibabaProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
+            let provider =
+                AlibabaProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
             Ok(cloud(Arc::new(provider)))
         }
         imagecache_tencent_eks::NAME => {
             let config: TencentConfig = loaded.table(imagecache_tencent_eks::NAME)?;
-            let provider = TencentProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
+            let provider =
+                TencentProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
             Ok(cloud(Arc::new(provider)))
         }
         other => Err(UnknownProvider { name: other.to_owned() }.into()),
@@ -156,7 +158,13 @@ mod tests {
     }
 
     /// Keys without a default, as the shipped files have them.
-    const REQUIRED: [(&str, &str); 1] = [(imagecache_alibaba_eci::NAME, "region = \"cn-hangzhou\"")];
+    const REQUIRED: [(&str, &str); 2] = [
+        (imagecache_alibaba_eci::NAME, "region = \"cn-hangzhou\""),
+        (
+            imagecache_tencent_eks::NAME,
+            "region = \"ap-guangzhou\"\ndefaults = { vpc_id = \"vpc-example\", subnet_id = \"subnet-example\" }",
+        ),
+    ];
 
     fn load_text(text: &str) -> Loaded {
         let dir = tempfile::tempdir().unwrap();
