@@ -16,20 +16,20 @@
 //! - **Crashes.** What a process knows dies with it. So an installation that has just started only looks, for as long as
 //!   lists may lag: what its predecessor created is listed by then.
 //! - **One at a time.** Within a process, all calls that change caches of one key wait for each other.
-//! - **Look again.** After a call to create, and in every `list`, caches of this very owner under one key are told apart, the
-//!   better one is kept and the others are removed. Which one is better does not depend on who looks.
+//! - **Look again.** In every `ensure` and every `list`, caches of this very owner under one key are told apart, the better one
+//!   is kept and the others are removed. Which one is better does not depend on who looks.
 //! - **Nothing is left behind.** A key with an unanswered call to create cannot be deleted before its cache is found, or
 //!   certainly does not come.
 //!
 //! What cannot be excluded, since the service has nothing to exclude it with:
 //!
 //! - Two controllers of one installation that run at once, without leader election, can both look, see nothing and create.
-//!   The same goes for two commands at once. The second look removes one cache within a second or so, or with the next `list`
-//!   if lists lag; until then both are billed.
+//!   The same goes for two commands at once. The next `ensure` or `list` of either removes one cache; until then both are
+//!   billed.
 //! - A list that misses a cache for longer than `listing_lag`, or a request that the service carries out after that, gives a
 //!   second cache until the first one is listed.
 //! - The command line has no time to only look. A command that was killed and is given again within the lag of lists creates
-//!   again; the second look of either, or the next `list`, removes what is one too many.
+//!   again; the next `list` removes what is one too many.
 
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Clock, Error, ErrorKind, Phase, Result};
 use jiff::Timestamp;
@@ -173,7 +173,7 @@ impl Caches {
         let created = Created { id, at: self.now() };
         let state = requested(&created, key, spec);
         recent.created = Some(created);
-        Ok(self.look_again(key, recent).await.unwrap_or(state))
+        Ok(state)
     }
 
     /// What became of a call to create whose answer is lost, if it is listed soon.
@@ -181,25 +181,19 @@ impl Caches {
         tracing::warn!(error = &error as &dyn std::error::Error, %key, "whether a cache was created is unknown");
         for wait in LOOK_AFTER {
             tokio::time::sleep(wait).await;
-            if let Some(state) = self.look_again(key, recent).await {
-                return Ok(state);
+            match self.find(key).await {
+                Ok(listed) => {
+                    if let Ok(found) = self.adopt(listed, recent).await {
+                        return Ok(found.state);
+                    }
+                }
+                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, %key, "no second look"),
             }
         }
         let error = Error::from(error);
         let message = format!("{}; whether the cache was created is not known yet", error.message());
         let unknown = Error::new(ErrorKind::Unavailable, crate::NAME, CREATE, message);
         Err(unknown.with_retry_after(Some(LOOK_AGAIN_AFTER)).with_source(error))
-    }
-
-    /// What is listed after a call to create; what another process made at the same time may be among it.
-    async fn look_again(&self, key: &CacheKey, recent: &mut Recent) -> Option<CacheState> {
-        match self.find(key).await {
-            Ok(listed) => self.adopt(listed, recent).await.ok().map(|found| found.state),
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, %key, "no second look");
-                None
-            }
-        }
     }
 
     /// An installation that has just started does not know what its predecessor asked for last.

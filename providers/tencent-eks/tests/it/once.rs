@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use imagecache_core::{CacheProvider as _, ErrorKind, Phase};
+use imagecache_core::{CacheKey, CacheProvider as _, ErrorKind, Phase};
 use imagecache_fakes::tke::Fault;
 use serde_json::json;
 use wiremock::matchers::header;
@@ -33,6 +33,21 @@ async fn an_answer_that_is_lost_costs_nothing() {
         assert_eq!((cloud.fake.calls(CREATE), cloud.fake.creations()), (1, 1), "{fault:?}");
         assert_eq!(provider.get(&key).await.unwrap().unwrap().id, state.id);
     }
+}
+
+#[tokio::test]
+async fn fifty_answers_that_are_lost_cost_nothing() {
+    let cloud = Cloud::start().await;
+    let provider = cloud.open().await;
+    cloud.fake.inject(CREATE, Fault::NoAnswer, 50);
+    let spec = spec();
+    let keys: Vec<CacheKey> = (0..50).map(|n| CacheKey::new(&format!("object-{n}"), &spec)).collect();
+    let states = futures::future::join_all(keys.iter().map(|key| provider.ensure(key, &spec))).await;
+    assert!(states.iter().all(Result::is_ok), "{states:?}");
+    for key in &keys {
+        provider.ensure(key, &spec).await.unwrap();
+    }
+    assert_eq!((cloud.fake.calls(CREATE), cloud.fake.creations()), (50, 50));
 }
 
 #[tokio::test]
@@ -222,7 +237,8 @@ async fn what_somebody_else_deleted_is_made_again() {
     let second = one.ensure(&key, &spec).await.unwrap();
     assert_ne!(second.id, first.id);
     assert_eq!(second.id.as_str(), cloud.only_cache().id);
-    // What was listed already is missed at once.
+    // What was seen in a list already is missed at once.
+    assert_eq!(one.ensure(&key, &spec).await.unwrap().id, second.id);
     two.delete(&key).await.unwrap();
     let third = one.ensure(&key, &spec).await.unwrap();
     assert_ne!(third.id, second.id);
