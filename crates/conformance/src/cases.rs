@@ -295,7 +295,11 @@ pub async fn invalid_spec_is_refused_and_creates_nothing(harness: &dyn Harness) 
 pub async fn platform_is_honoured_or_refused(harness: &dyn Harness) {
     let honoured = harness.provider().capabilities().platform_choice;
     // One that builds for a single platform may take that one; nobody's only platform is s390x.
-    let platform = if honoured { Platform::host() } else { Platform::linux("s390x") };
+    let platform = if honoured {
+        Platform::host()
+    } else {
+        Platform::linux("s390x")
+    };
     let spec = CacheSpec {
         platform: Some(platform),
         ..harness.spec(0)

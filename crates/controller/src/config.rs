@@ -144,7 +144,10 @@ impl From<figment::Error> for ConfigError {
         Self(match &error.kind {
             figment::error::Kind::UnknownField(key, known) => {
                 // The path may end in the key itself.
-                let table = error.path.strip_suffix(std::slice::from_ref(key)).unwrap_or(&error.path);
+                let table = error
+                    .path
+                    .strip_suffix(std::slice::from_ref(key))
+                    .unwrap_or(&error.path);
                 unknown_key(table, key, known, error.metadata.as_ref())
             }
             // figment puts the file on a line of its own.
