@@ -119,7 +119,8 @@ impl Plane {
         Ok(text)
     }
 
-    /// Most memory that the control plane took so far, in MiB.
+    /// Most memory that the control plane took so far, in MiB, without the pages of its own file: those are many in a build
+    /// without optimisation, and the kernel can take them back.
     pub fn peak_memory_mib(&self) -> Result<u64> {
         let pid = self
             .child
@@ -127,12 +128,12 @@ impl Plane {
             .and_then(Child::id)
             .context("the control plane does not run")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: u64 = line
-            .and_then(|line| line.split_whitespace().next())
-            .context("no VmHWM")?
-            .parse()?;
-        Ok(kib / 1024)
+        let kib = |field: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            Ok(number.with_context(|| format!("no {field}"))?.parse()?)
+        };
+        Ok(kib("VmHWM:")?.saturating_sub(kib("RssFile:")?) / 1024)
     }
 
     /// `kill -9`.
