@@ -24,7 +24,14 @@ pub struct Output {
 }
 
 /// Variables that would lead a command to somebody's account or cluster.
-const FOREIGN: [&str; 4] = ["IMAGECACHE_", "ALIBABA_CLOUD_", "KUBECONFIG", "DOCKER_CONFIG"];
+const FOREIGN: [&str; 6] = [
+    "IMAGECACHE_",
+    "ALIBABA_CLOUD_",
+    "TENCENTCLOUD_",
+    "TKE_",
+    "KUBECONFIG",
+    "DOCKER_CONFIG",
+];
 
 /// The binary with a store and a home directory of its own.
 #[derive(Clone, Debug)]

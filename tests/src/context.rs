@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::binary::Binary;
 
@@ -46,6 +46,19 @@ impl Context {
     /// The binary over a store elsewhere.
     pub fn binary_over(&self, store: &Path) -> Binary {
         Binary::new(&self.options.binary, store, &self.dir)
+    }
+
+    /// A shipped configuration file with some lines changed, each `(shipped, wanted)`, in this scenario's directory.
+    pub fn changed_config(&self, shipped_file: &Path, changes: &[(&str, &str)]) -> Result<PathBuf> {
+        let mut text = std::fs::read_to_string(shipped_file)?;
+        for (shipped, wanted) in changes {
+            ensure!(text.contains(shipped), "the shipped configuration has no `{shipped}`");
+            text = text.replace(shipped, wanted);
+        }
+        let name = shipped_file.file_name().context("a configuration file without name")?;
+        let file = self.dir.join(name);
+        std::fs::write(&file, text)?;
+        Ok(file)
     }
 
     /// The big registry; scenarios that use it say so in their needs.

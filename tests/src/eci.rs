@@ -101,12 +101,5 @@ impl Cloud {
 
 /// The shipped configuration with some lines changed, in the scenario's directory.
 pub fn changed_config(context: &Context, changes: &[(&str, &str)]) -> Result<PathBuf> {
-    let mut text = std::fs::read_to_string(CONFIG)?;
-    for (shipped, wanted) in changes {
-        ensure!(text.contains(shipped), "the shipped configuration has no `{shipped}`");
-        text = text.replace(shipped, wanted);
-    }
-    let file = context.dir.join("alibaba-eci.toml");
-    std::fs::write(&file, text)?;
-    Ok(file)
+    context.changed_config(Path::new(CONFIG), changes)
 }

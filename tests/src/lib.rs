@@ -21,4 +21,5 @@ pub mod registry;
 pub mod runner;
 pub mod scenarios;
 pub mod store;
+pub mod tke;
 pub mod wait;

@@ -16,6 +16,13 @@ pub fn is_cache_id(text: &str) -> bool {
         .is_some_and(|rest| rest.len() == 20 && rest.bytes().all(plain))
 }
 
+/// An id as a vendor may write it: Tencent's are shorter than ours.
+pub fn is_vendor_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase();
+    text.strip_prefix("imc-")
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+}
+
 pub async fn create_get_list_match_delete(context: Context) -> Result<()> {
     let mut layout = Layout::new(&context.dir.join("oci"))?;
     layout.add("small", &images::small()?)?;

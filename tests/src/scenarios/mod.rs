@@ -11,6 +11,7 @@ mod full_disk;
 pub mod images;
 mod kubectl;
 mod lifecycle;
+mod tencent_eks;
 mod wrong_specs;
 
 use crate::runner::{Api, Need, Scenario};
@@ -26,6 +27,17 @@ macro_rules! scenario {
             name: concat!(stringify!($area), "::", stringify!($name)),
             needs: $needs,
             run: |context| Box::pin($area::$name(context)),
+        }
+    };
+}
+
+macro_rules! tke {
+    ($name:ident, $needs:expr) => {
+        Scenario {
+            provider: "tencent-eks",
+            name: concat!("tencent_eks::", stringify!($name)),
+            needs: $needs,
+            run: |context| Box::pin(tencent_eks::$name(context)),
         }
     };
 }
@@ -97,6 +109,9 @@ pub const ALL: &[Scenario] = &[
     eci!(ownership::orphans_are_removed_and_others_stay, &[EITHER]),
     eci!(secrets::appear_nowhere, &[EITHER]),
     eci!(many::all_become_ready_within_the_rate, &[EITHER]),
+    tke!(create_get_list_delete, &[]),
+    tke!(both_dialects_become_ready, &[EITHER]),
+    tke!(killed_between_create_and_status, &[EITHER]),
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,
