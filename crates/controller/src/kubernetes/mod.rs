@@ -8,7 +8,7 @@
 //!
 //! Every pass is a function of the object and of what the provider keeps, so the controller may stop at any moment: what
 //! it holds in memory only saves calls. Caches that belong to no object are removed where the provider can tell that this
-//! installation made them for one ([`orphans`]); elsewhere they may come from the command line and are never touched.
+//! installation made them for one (`orphans`); elsewhere they may come from the command line and are never touched.
 
 mod context;
 mod controller;
