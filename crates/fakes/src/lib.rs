@@ -2,6 +2,7 @@
 //!
 //! A dev-dependency only. It shares no code with the crates it tests: a fake that did would agree with their bugs.
 
+mod cloud;
 pub mod eci;
 pub mod image;
 pub mod registry;

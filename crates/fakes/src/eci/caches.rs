@@ -5,42 +5,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::wire::Mint;
+use crate::cloud::{BuildEnd, Mint, Pace};
 
 const KEPT_EVENTS: usize = 50;
 /// How long a failed cache is kept.
 const FAILED_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How far the standard snapshot of an instant cache is when the cache becomes usable.
 const FLASH_PROGRESS: u64 = 40;
-
-/// How builds go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pace {
-    /// They stay in Preparing until the test says otherwise.
-    #[default]
-    Manual,
-    /// They take this long by the service's clock.
-    After {
-        /// In Preparing.
-        preparing: Duration,
-        /// In Creating.
-        creating: Duration,
-    },
-}
-
-/// How a build ends that does not end well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BuildEnd {
-    /// With a warning as its last event.
-    Failed {
-        /// Reason of the event.
-        reason: String,
-        /// Message of the event.
-        message: String,
-    },
-    /// Not at all: Preparing at 0 % for ever.
-    Hangs,
-}
 
 /// One event of a build.
 #[derive(Clone, Debug)]

@@ -9,14 +9,15 @@ use serde_json::{Map, Value};
 use wiremock::Request;
 
 use super::caches::Caches;
-use super::fault::{Fault, Faults, Rate, throttled};
+use super::fault::{self, throttled};
 use super::images::{self, Rules};
 use super::params::Params;
 use super::sts::Sts;
 use super::verify::Verifier;
 use super::vpc::Addresses;
-use super::wire::{Mint, Received, Refusal, Reply};
+use super::wire::{self, Received, Refusal};
 use super::{metadata, sts, vpc};
+use crate::cloud::{Answering, Fault, Faults, Mint, Rate, Reply};
 use crate::registry::lock;
 
 /// The fields of a successful answer, without its request id.
@@ -115,7 +116,7 @@ impl State {
 
     fn answer(&mut self, request: &Received) -> Reply {
         let now = self.tick();
-        let request_id = self.mint.request_id();
+        let request_id = self.mint.uuid().to_uppercase();
         let host = request.header("host").unwrap_or_default().to_owned();
         let action = request.action().unwrap_or_default().to_owned();
         *self.calls.entry(action.clone()).or_default() += 1;
@@ -125,14 +126,14 @@ impl State {
         }
         let result = self.call(request, &action, now).and_then(|outcome| match outcome {
             Outcome::Done(fields, fault) => {
-                let reply = Reply::success(fields, request_id.clone());
-                fault.map_or_else(|| Ok(reply.clone()), |fault| fault.after(reply.clone()))
+                let reply = wire::success(fields, request_id.clone());
+                fault.map_or_else(|| Ok(reply.clone()), |fault| fault::after(&fault, reply.clone()))
             }
             Outcome::Instead(reply) => Ok(reply),
         });
         result.unwrap_or_else(|refusal| {
             *self.rejected.entry(refusal.code.clone()).or_default() += 1;
-            Reply::refusal(&refusal, &request_id, &host)
+            wire::refusal(&refusal, &request_id, &host)
         })
     }
 
@@ -171,7 +172,7 @@ impl State {
             return Err(throttled(retry_after));
         }
         let fault = self.faults.take(action);
-        if let Some(instead) = fault.as_ref().and_then(Fault::before) {
+        if let Some(instead) = fault.as_ref().and_then(fault::before) {
             return instead.map(Outcome::Instead);
         }
         let mut params = Params::new(request.parameters()?);
@@ -191,9 +192,8 @@ pub(crate) struct Gateway {
     pub(crate) state: Mutex<State>,
 }
 
-impl Gateway {
-    /// The answer to one request, and the date that goes with it.
-    pub(crate) fn answer(&self, request: &Request) -> (Reply, String) {
+impl Answering for Gateway {
+    fn answer(&self, request: &Request) -> Reply {
         let headers = request.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             (name.as_str().to_owned(), value)
@@ -206,15 +206,14 @@ impl Gateway {
             request.body.clone(),
         );
         let mut state = lock(&self.state);
-        let reply = if metadata::serves(&received.path) {
+        let mut reply = if metadata::serves(&received.path) {
             metadata::answer(&mut state, &received)
         } else {
             state.answer(&received)
         };
-        (
-            reply,
-            state.gateway_now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        )
+        let date = state.gateway_now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        reply.headers.push(("date", date));
+        reply
     }
 }
 

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::caches::{Cache, Pace, Stage, days_after};
+use super::caches::{Cache, Stage, days_after};
 use super::gateway::{Fields, State, time_text};
 use super::params::{Params, invalid, missing};
 use super::wire::Refusal;
+use crate::cloud::Pace;
 
 pub(crate) const ACTIONS: &[&str] = &[
     "CreateImageCache",

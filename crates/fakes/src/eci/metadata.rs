@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::fault;
 use super::gateway::{State, time_text};
 use super::sts::{StsKey, credentials, issue};
-use super::wire::{Received, Reply};
+use super::wire::{Received, json_reply};
+use crate::cloud::Reply;
 
 /// The instance's role.
 pub(crate) const ROLE: &str = "imagecache-node-role";
@@ -31,16 +33,14 @@ pub(crate) fn answer(state: &mut State, request: &Received) -> Reply {
     };
     *state.calls.entry(what.to_owned()).or_default() += 1;
     let fault = state.faults.take(what);
-    let reply = match fault.as_ref().and_then(super::Fault::before) {
+    let reply = match fault.as_ref().and_then(fault::before) {
         Some(Ok(reply)) => return reply,
         Some(Err(refusal)) => return plain(refusal.status, &refusal.message),
         None if request.path == TOKEN => token(state, request),
         None => key(state, request),
     };
     match fault {
-        Some(fault) => fault
-            .after(reply)
-            .unwrap_or_else(|refusal| plain(refusal.status, &refusal.message)),
+        Some(fault) => fault::after(&fault, reply).unwrap_or_else(|refusal| plain(refusal.status, &refusal.message)),
         None => reply,
     }
 }
@@ -101,7 +101,7 @@ fn role_key_reply(state: &mut State) -> Reply {
         fields.insert("Code".to_owned(), Value::from("Success"));
         fields.insert("LastUpdated".to_owned(), Value::from(time_text(now)));
     }
-    Reply::json(200, &shown)
+    json_reply(200, &shown)
 }
 
 /// The role's key: the same one until its last quarter.

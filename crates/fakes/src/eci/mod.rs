@@ -9,7 +9,6 @@ mod gateway;
 mod images;
 mod metadata;
 mod params;
-mod relay;
 mod sts;
 mod verify;
 mod vpc;
@@ -24,15 +23,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 
-pub use caches::{BuildEnd, Pace};
-pub use fault::Fault;
 pub use sts::StsKey;
 pub use verify::{AccessKey, Verifier};
 pub use wire::{Received, Refusal};
 
+pub use crate::cloud::{BuildEnd, Fault, Pace};
+
+use crate::cloud::{self, Rate};
 use crate::registry::lock;
 use caches::{Cache, Stage};
-use fault::Rate;
 use gateway::{Gateway, State};
 
 const REGION: &str = "cn-hangzhou";
@@ -141,7 +140,7 @@ impl FakeEci {
             state.verifier.add(id.clone(), known);
             (id, secret)
         };
-        let task = tokio::spawn(relay::serve(listener, Arc::clone(&gateway)));
+        let task = tokio::spawn(cloud::serve(listener, Arc::clone(&gateway)));
         Self {
             address,
             gateway,

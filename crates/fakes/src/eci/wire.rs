@@ -5,7 +5,11 @@ use std::fmt;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+
+use crate::cloud::Reply;
+
+/// How long to wait, in milliseconds.
+const RETRY_AFTER: &str = "x-acs-retry-after";
 
 /// A request as it came in, before anybody believed it.
 #[derive(Clone)]
@@ -154,94 +158,31 @@ impl Refusal {
     }
 }
 
-/// What becomes of an answer on its way back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    Whole,
-    /// Half of the body, then the connection ends.
-    Cut,
-    /// Nothing, and the connection stays open.
-    Never,
+/// An answer with a JSON body.
+pub(crate) fn json_reply(status: u16, body: &Value) -> Reply {
+    Reply::new(status, "application/json;charset=utf-8", body.to_string())
 }
 
-/// An answer, ready to be sent.
-#[derive(Clone)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
-    pub(crate) content_type: &'static str,
-    pub(crate) retry_after_ms: Option<u64>,
-    pub(crate) delivery: Delivery,
+/// The fields of a success, with its request id.
+pub(crate) fn success(mut fields: Map<String, Value>, request_id: String) -> Reply {
+    fields.insert("RequestId".to_owned(), Value::String(request_id));
+    json_reply(200, &Value::Object(fields))
 }
 
-impl Reply {
-    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            body: body.into(),
-            content_type,
-            retry_after_ms: None,
-            delivery: Delivery::Whole,
-        }
+/// The answer to a call that is turned down.
+pub(crate) fn refusal(refusal: &Refusal, request_id: &str, host: &str) -> Reply {
+    let mut body = json!({
+        "RequestId": request_id,
+        "HostId": host,
+        "Code": refusal.code,
+        "Message": refusal.message,
+        "Recommend": format!("https://troubleshoot.example.invalid/?q={}&requestId={request_id}", refusal.code),
+    });
+    if let (Some(detail), Some(fields)) = (&refusal.detail, body.as_object_mut()) {
+        fields.insert("Detail".to_owned(), Value::String(detail.clone()));
     }
-
-    pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self::new(status, "application/json;charset=utf-8", body.to_string())
-    }
-
-    /// The fields of a success, with its request id.
-    pub(crate) fn success(mut fields: Map<String, Value>, request_id: String) -> Self {
-        fields.insert("RequestId".to_owned(), Value::String(request_id));
-        Self::json(200, &Value::Object(fields))
-    }
-
-    pub(crate) fn refusal(refusal: &Refusal, request_id: &str, host: &str) -> Self {
-        let mut body = json!({
-            "RequestId": request_id,
-            "HostId": host,
-            "Code": refusal.code,
-            "Message": refusal.message,
-            "Recommend": format!("https://troubleshoot.example.invalid/?q={}&requestId={request_id}", refusal.code),
-        });
-        if let (Some(detail), Some(fields)) = (&refusal.detail, body.as_object_mut()) {
-            fields.insert("Detail".to_owned(), Value::String(detail.clone()));
-        }
-        let mut reply = Self::json(refusal.status, &body);
-        reply.retry_after_ms = refusal.retry_after_ms;
-        reply
-    }
-}
-
-/// Ids, keys and tokens that nobody can guess, none of them twice.
-#[derive(Debug)]
-pub(crate) struct Mint {
-    salt: u64,
-    count: u64,
-}
-
-impl Default for Mint {
-    fn default() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        Self {
-            salt: RandomState::new().hash_one(std::process::id()),
-            count: 0,
-        }
-    }
-}
-
-impl Mint {
-    /// `length` hexadecimal characters, at most 64.
-    pub(crate) fn hex(&mut self, length: usize) -> String {
-        self.count += 1;
-        let mut text = hex::encode(Sha256::digest(format!("{}/{}", self.salt, self.count)));
-        text.truncate(length);
-        text
-    }
-
-    /// A UUID as the gateway prints it.
-    pub(crate) fn request_id(&mut self) -> String {
-        let text = self.hex(32).to_uppercase();
-        let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
-        parts.map(|(from, to)| text.get(from..to).unwrap_or_default()).join("-")
-    }
+    let mut reply = json_reply(refusal.status, &body);
+    let wait = refusal.retry_after_ms.map(|millis| (RETRY_AFTER, millis.to_string()));
+    reply.headers.extend(wait);
+    reply
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::shared::{BuildEnd, Mint, Pace};
+use crate::cloud::{BuildEnd, Mint, Pace};
 
 /// What an event tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

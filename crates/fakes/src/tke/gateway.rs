@@ -11,10 +11,10 @@ use wiremock::Request;
 use super::caches::Caches;
 use super::images::{self, Rules};
 use super::params::Params;
-use super::shared::{Answering, Delivery, Fault, Faults, Mint, Rate, Received, Refusal, Reply};
 use super::sts::{self, Sts};
 use super::verify::Verifier;
 use super::{REGION, metadata};
+use crate::cloud::{Answering, Delivery, Fault, Faults, Mint, Rate, Received, Refusal, Reply};
 use crate::registry::lock;
 
 /// The fields of a successful answer, without its request id.

@@ -10,7 +10,7 @@ use super::caches::{Cache, Stage, is_visible};
 use super::gateway::{Fields, State};
 use super::params::{Params, is_id};
 use super::shape::{self, Shape};
-use super::shared::Refusal;
+use crate::cloud::Refusal;
 
 pub(crate) const ACTIONS: &[&str] = &[
     "CreateImageCache",

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::gateway::{State, spoil};
 use super::shape::rfc3339;
-use super::shared::{Fault, Received, Reply};
 use super::sts::{StsKey, issue, keys};
+use crate::cloud::{Fault, Received, Reply};
 
 /// The machine's role.
 pub(crate) const ROLE: &str = "imagecache-node-role";

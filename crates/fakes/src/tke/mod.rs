@@ -9,7 +9,6 @@ mod images;
 mod metadata;
 mod params;
 mod shape;
-mod shared;
 mod sts;
 mod verify;
 
@@ -21,8 +20,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 
+pub use crate::cloud::{BuildEnd, Fault, Pace, Received, Refusal};
 pub use shape::Shape;
-pub use shared::{BuildEnd, Fault, Pace, Received, Refusal};
 pub use sts::StsKey;
 pub use verify::{SecretKey, Verifier};
 
@@ -89,7 +88,7 @@ impl FakeTke {
             state.verifier.add(id.clone(), known);
             (id, secret)
         };
-        let task = tokio::spawn(shared::serve(listener, Arc::clone(&gateway)));
+        let task = tokio::spawn(crate::cloud::serve(listener, Arc::clone(&gateway)));
         Self {
             address,
             gateway,

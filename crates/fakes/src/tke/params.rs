@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use super::shared::{Received, Refusal};
+use crate::cloud::{Received, Refusal};
 
 /// The largest body that may be sent.
 const MAX_BODY: usize = 10 * 1024 * 1024;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::gateway::{Fields, State};
 use super::params::Params;
 use super::shape::rfc3339;
-use super::shared::{Received, Refusal};
 use super::verify::SecretKey;
+use crate::cloud::{Received, Refusal};
 
 /// The one action that needs no signature.
 pub(crate) const UNSIGNED: &str = "AssumeRoleWithWebIdentity";

@@ -96,15 +96,28 @@ async fn connection(client: TcpStream, backend: Arc<Backend>) {
     // One write a message: waiting to fill a packet would only add delay.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
+    let mut start = [0; 4];
+    let prior_knowledge_http2 = client
+        .peek(&mut start)
+        .await
+        .is_ok_and(|read| start.get(..read) == Some(b"PRI "));
     let (mut client_read, client_write) = client.into_split();
     let (server_read, mut server_write) = server.into_split();
     let requests = async move {
         let _ = tokio::io::copy(&mut client_read, &mut server_write).await;
         let _ = server_write.shutdown().await;
     };
+    let answers = async move {
+        if prior_knowledge_http2 {
+            let (mut from, mut to) = (server_read, client_write);
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        } else {
+            let _ = answers(server_read, client_write).await;
+        }
+    };
     // Whichever ends first: an answer that never comes is waited for only as long as the client does.
     tokio::select! {
-        _ = answers(server_read, client_write) => {}
+        () = answers => {}
         () = requests => {}
     }
 }
