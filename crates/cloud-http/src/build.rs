@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use imagecache_core::{CacheEvent, CacheState, ErrorKind, EventSeverity, Failure, MAX_EVENTS, Phase};
+use imagecache_core::{
+    CacheEvent, CacheSpec, CacheState, Error, ErrorKind, EventSeverity, Failure, ImageRef, MAX_EVENTS, Phase, Platform,
+    Result,
+};
 use jiff::SignedDuration;
 
 /// When we give up on a build that the service does not give up on.
@@ -61,7 +64,7 @@ pub fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
 impl Patience {
     /// What is wrong with a build that is over its deadline. `way_out` names what this cloud gives a build to reach the
     /// internet with.
-    pub fn overdue(&self, events: &[CacheEvent], way_out: &str) -> Failure {
+    fn overdue(&self, events: &[CacheEvent], way_out: &str) -> Failure {
         let deadline = SignedDuration::try_from(self.deadline).unwrap_or(SignedDuration::MAX);
         let last = match events.last() {
             Some(event) => format!("last event \"{}: {}\"", event.reason, event.message),
@@ -74,6 +77,37 @@ impl Patience {
             ),
         }
     }
+
+    /// What a build over its deadline is: stalled as long as it may be begun anew after its `attempt`, then failed.
+    pub fn given_up(&self, attempt: u32, events: &[CacheEvent], way_out: &str) -> Phase {
+        let failure = self.overdue(events, way_out);
+        match attempt < self.attempts {
+            true => Phase::Stalled(failure),
+            false => Phase::Failed(failure),
+        }
+    }
+}
+
+/// Refuses a platform that a cloud's builds do not have: its API has no parameter for one.
+///
+/// # Errors
+///
+/// `Unsupported`, for everything but linux/amd64.
+pub fn only_amd64(provider: &'static str, spec: &CacheSpec) -> Result<()> {
+    match &spec.platform {
+        Some(platform) if platform.normalized() != Platform::linux("amd64") => {
+            let message = format!(
+                "platform {platform} cannot be asked for: the API has no parameter for it and builds linux/amd64"
+            );
+            Err(Error::new(ErrorKind::Unsupported, provider, "ensure", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The images of a cache as the service lists them. One in a form that we cannot read hides neither the others nor the cache.
+pub fn readable_images(images: &[String]) -> Vec<ImageRef> {
+    images.iter().filter_map(|image| ImageRef::parse(image).ok()).collect()
 }
 
 /// Order of several caches under one key, best first: whatever is furthest on; of two equally far the later attempt, since the
@@ -142,6 +176,35 @@ mod tests {
         assert_eq!(failure.kind, ErrorKind::Unavailable);
         for part in ["not finished after 1h", "start to pull images", "(NAT gateway)"] {
             assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn a_build_is_given_up_after_its_last_attempt() {
+        let patience = Patience {
+            deadline: Duration::from_secs(300),
+            attempts: 3,
+        };
+        for (attempt, expected) in [(1, "Stalled"), (2, "Stalled"), (3, "Failed"), (4, "Failed")] {
+            assert_eq!(patience.given_up(attempt, &[], "").as_str(), expected, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn only_the_platform_that_is_built_is_accepted() {
+        for (platform, accepted) in [
+            (None, true),
+            (Some("linux/amd64"), true),
+            (Some("linux/x86_64"), true),
+            (Some("linux/arm64"), false),
+            (Some("windows/amd64"), false),
+        ] {
+            let spec = CacheSpec {
+                platform: platform.map(|text| text.parse().unwrap()),
+                ..CacheSpec::new(Vec::new())
+            };
+            let refused = only_amd64("cloud", &spec).err().map(|error| error.kind());
+            assert_eq!(refused, (!accepted).then_some(ErrorKind::Unsupported), "{platform:?}");
         }
     }
 

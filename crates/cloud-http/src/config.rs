@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use imagecache_core::duration_text;
 use serde::{Deserialize, Serialize};
 
-use crate::{Rate, RateLimiter, duration_text};
+use crate::{Rate, RateLimiter};
 
 /// How a [`Client`](crate::Client) behaves. The defaults suit both clouds; rates are theirs to add.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -67,10 +67,15 @@ impl Meaning {
         }
     }
 
-    /// The first row of `table` that `code` begins with.
+    /// What the first row of `table` that `code` begins with says.
     pub fn of(code: &str, table: &[(&str, Self)]) -> Option<Self> {
-        let row = table.iter().find(|(prefix, _)| begins_with(code, prefix));
-        row.map(|(_, meaning)| *meaning)
+        let (_, meaning) = table.get(Self::row(code, table)?)?;
+        Some(*meaning)
+    }
+
+    /// Which row of `table` decides about `code`.
+    pub fn row(code: &str, table: &[(&str, Self)]) -> Option<usize> {
+        table.iter().position(|(prefix, _)| begins_with(code, prefix))
     }
 
     /// What an answer with an unknown code, or none, means: a 5xx passes, a 4xx does not.
@@ -85,7 +90,7 @@ impl Meaning {
 
 /// Whether `code` is `prefix` or something below it: `NoPermission.Tag` is below `NoPermission`, `InternalErrors` is not below
 /// `InternalError`. A prefix that ends in `*` stands for whatever begins so, one that ends in `$` for itself alone.
-pub fn begins_with(code: &str, prefix: &str) -> bool {
+fn begins_with(code: &str, prefix: &str) -> bool {
     if let Some(start) = prefix.strip_suffix('*') {
         return code.starts_with(start);
     }
@@ -121,6 +126,29 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(Meaning::of(code, table), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn every_meaning_has_its_kind_and_what_to_do() {
+        use RefusalClass::{ClockSkew, Conflict, Credential, Final, Throttled, Unavailable};
+        for (meaning, kind, class, seconds) in [
+            (Meaning::INVALID, ErrorKind::InvalidSpec, Final, None),
+            (Meaning::DENIED, ErrorKind::PermissionDenied, Final, None),
+            (Meaning::UNSUPPORTED, ErrorKind::Unsupported, Final, None),
+            (Meaning::NOT_FOUND, ErrorKind::NotFound, Final, None),
+            (Meaning::OURS, ErrorKind::Internal, Final, None),
+            (Meaning::STATUS, ErrorKind::Conflict, Final, None),
+            (Meaning::CONFLICT, ErrorKind::Conflict, Conflict, None),
+            (Meaning::THROTTLED, ErrorKind::RateLimited, Throttled, None),
+            (Meaning::DOWN, ErrorKind::Unavailable, Unavailable, None),
+            (Meaning::CREDENTIAL, ErrorKind::Unauthenticated, Credential, None),
+            (Meaning::SKEW, ErrorKind::Unauthenticated, ClockSkew, None),
+            (Meaning::QUOTA, ErrorKind::QuotaExceeded, Final, Some(120)),
+            (Meaning::STOCK, ErrorKind::Unavailable, Final, Some(300)),
+        ] {
+            let wait = seconds.map(Duration::from_secs);
+            assert_eq!(meaning, Meaning { kind, class, wait });
         }
     }
 

@@ -73,6 +73,10 @@ pub struct AcrInstance {
 /// Names of things in Tencent Cloud.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TencentResources {
+    /// VPC (`vpc-…`) to build in.
+    pub vpc_id: Option<String>,
+    /// Subnet (`subnet-…`) of that VPC to build in.
+    pub subnet_id: Option<String>,
     /// Security groups (`sg-…`) of the build.
     pub security_group_ids: Vec<String>,
     /// The vendor's JSON description of a public address for the build.
@@ -126,6 +130,8 @@ impl BuildOptions {
             ("alibaba-acr-instances", instances),
             ("tencent-security-groups", self.tencent.security_group_ids.clone()),
             ("tencent-eip", one(&self.tencent.eip_attributes)),
+            ("tencent-vpc", one(&self.tencent.vpc_id)),
+            ("tencent-subnet", one(&self.tencent.subnet_id)),
         ];
         all.into_iter().filter(|(_, values)| !values.is_empty()).collect()
     }

@@ -68,15 +68,20 @@ impl CacheKey {
 impl CacheId {
     /// The id that a provider without ids of its own gives to `key`.
     pub fn for_key(key: &CacheKey) -> Self {
-        let hash: [u8; 32] = Sha256::digest(key.as_str()).into();
+        Self(format!("{ID_PREFIX}{}", Self::suffix_of(key.as_str())))
+    }
+
+    /// 20 characters of 0-9 and a-z that stand for `text`, as in an id: another text gives others.
+    pub fn suffix_of(text: &str) -> String {
+        let hash: [u8; 32] = Sha256::digest(text).into();
         let mut number = u128::from_be_bytes(std::array::from_fn(|i| hash.get(i).copied().unwrap_or(0)));
-        let mut id = ID_PREFIX.to_owned();
+        let mut suffix = String::with_capacity(ID_CHARS);
         for _ in 0..ID_CHARS {
             let digit = usize::try_from(number % 36).unwrap_or(0);
-            id.push(char::from(ID_ALPHABET.get(digit).copied().unwrap_or(b'0')));
+            suffix.push(char::from(ID_ALPHABET.get(digit).copied().unwrap_or(b'0')));
             number /= 36;
         }
-        Self(id)
+        suffix
     }
 
     /// Takes an id as a vendor wrote it: `imc-` and at least one character of `[0-9a-z]`. Tencent's are shorter than ours.

@@ -9,12 +9,14 @@ mod clock;
 pub mod cost;
 mod credential;
 mod digest;
+pub mod duration_text;
 mod error;
 mod image_ref;
 mod key;
-mod matching;
+pub mod matching;
 mod plan;
 mod platform;
+mod pod;
 mod provider;
 mod retention;
 mod secret;
@@ -31,9 +33,11 @@ pub use digest::{Digest, DigestAlgorithm, DigestError};
 pub use error::{BoxError, Error, ErrorKind, Result, chain, with_causes};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use key::{CacheId, CacheKey, IdError};
-pub use matching::{MatchDegree, RankedCache, rank};
 pub use plan::{Action, Desired, Recorded, plan};
 pub use platform::{Platform, PlatformError};
+pub use pod::{
+    ALIBABA_STORAGE_GIB, CACHE_ID_ANNOTATION, MatchOrder, MatchRules, Need, Otherwise, PodPatch, PodRequest, PodWish,
+};
 #[cfg(feature = "mock")]
 pub use provider::MockCacheProvider;
 pub use provider::{CacheProvider, Capabilities};

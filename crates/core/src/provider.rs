@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::{CacheKey, CacheSpec, CacheState, Result};
+use crate::{CacheId, CacheKey, CacheSpec, CacheState, PodPatch, Result};
 
 /// A backend that turns container images into a snapshot which nodes can start from.
 ///
@@ -45,6 +45,12 @@ pub trait CacheProvider: fmt::Debug + Send + Sync + 'static {
     /// - States, not keys: one call an interval watches every cache.
     /// - What `list` tells of a cache agrees with what `get` tells.
     async fn list(&self) -> Result<Vec<CacheState>>;
+
+    /// What a pod must say so that it uses the cache `id`. Pure: nothing is looked up.
+    ///
+    /// - It names the cache in this provider's own form, whichever dialect the pod was written in.
+    /// - The same id always gives the same patch.
+    fn bind(&self, id: &CacheId) -> PodPatch;
 }
 
 const _: fn(&dyn CacheProvider) = |_| (); // stays usable as `Arc<dyn CacheProvider>`

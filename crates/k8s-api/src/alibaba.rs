@@ -1,9 +1,10 @@
 //! Alibaba Cloud's dialect: `eci.alibabacloud.com/v1`.
 
 mod annotations;
+pub(crate) mod pod;
 mod profile;
 
-pub use profile::profile_defaults;
+pub use profile::Profile;
 
 use std::ops::RangeInclusive;
 
@@ -15,8 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CommonStatus, ImageCacheDialect, InvalidSpec, ParsedRequest, Report, ReportPhase, parse, schema};
 
-/// Between namespace and name of a pull secret.
-const SECRET_SEPARATOR: char = ':';
 /// Documented sizes in GiB.
 const SIZE_RANGE: RangeInclusive<u32> = MIN_SIZE_GIB..=MAX_SIZE_GIB;
 /// Documented days of retention.
@@ -78,6 +77,7 @@ impl ImageCacheDialect for ImageCache {
     type Status = ImageCacheStatus;
 
     const DIALECT: &'static str = "alibaba";
+    const SECRET_SEPARATOR: char = ':';
 
     fn request(&self) -> Result<ParsedRequest, InvalidSpec> {
         let mut spec = parse::images(self.metadata.name.as_ref(), &self.spec.images)?;
@@ -98,7 +98,7 @@ impl ImageCacheDialect for ImageCache {
         spec.options = found.options;
         Ok(ParsedRequest {
             spec,
-            pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), SECRET_SEPARATOR)?,
+            pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), Self::SECRET_SEPARATOR)?,
         })
     }
 

@@ -27,6 +27,9 @@ pub trait ImageCacheDialect:
     /// Stable name of the dialect, used in logs and metric labels.
     const DIALECT: &'static str;
 
+    /// What stands between namespace and name of a pull secret.
+    const SECRET_SEPARATOR: char;
+
     /// What the object asks for.
     ///
     /// # Errors

@@ -2,9 +2,20 @@
 
 use std::ops::RangeInclusive;
 
-use imagecache_core::{CacheSpec, ImageRef, MAX_IMAGES};
+use imagecache_core::{CacheId, CacheSpec, ImageRef, MAX_IMAGES};
 
 use crate::{InvalidSpec, SecretRef};
+
+const GIB: u64 = 1 << 30;
+/// Units of storage: those of Kubernetes that anybody would use for a disk.
+const STORAGE_UNITS: [(&str, u64); 6] = [
+    ("Gi", GIB),
+    ("Mi", 1 << 20),
+    ("Ti", 1 << 40),
+    ("G", 1_000_000_000),
+    ("M", 1_000_000),
+    ("T", 1_000_000_000_000),
+];
 
 /// A spec for `images`, named `name`.
 pub(crate) fn images(name: Option<&String>, images: &[String]) -> Result<CacheSpec, InvalidSpec> {
@@ -108,4 +119,34 @@ fn is_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
+/// The id of a cache, as it was written.
+pub(crate) fn cache_id(field: &str, text: &str) -> Result<String, InvalidSpec> {
+    match CacheId::from_vendor(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(InvalidSpec::new(
+            field,
+            format!("`{text}` is not a cache id, write `imc-…` as the ImageCache's status shows it"),
+        )),
+    }
+}
+
+/// A quantity of storage, such as `20Gi`, in whole GiB, rounded down.
+pub(crate) fn gib(field: &str, text: &str) -> Result<u32, InvalidSpec> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let bytes_per_unit = STORAGE_UNITS
+        .iter()
+        .find(|(name, _)| *name == unit.trim())
+        .map(|(_, bytes)| *bytes);
+    let bytes = match (number.parse::<u64>(), bytes_per_unit) {
+        (Ok(number), Some(unit)) => Some(u128::from(number) * u128::from(unit)),
+        _ => None,
+    };
+    let Some(bytes) = bytes else {
+        let message = format!("`{text}` is not an amount of storage, write a whole number with its unit, such as 20Gi");
+        return Err(InvalidSpec::new(field, message));
+    };
+    Ok(u32::try_from(bytes / u128::from(GIB)).unwrap_or(u32::MAX))
 }

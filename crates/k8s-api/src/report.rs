@@ -27,6 +27,8 @@ pub struct Report {
     pub events: Vec<CacheEvent>,
     /// Standard conditions.
     pub conditions: Vec<Condition>,
+    /// What keeping and using the cache costs, one sentence; only where prices are configured.
+    pub cost: Option<String>,
     /// Generation of the spec that all this is about.
     pub observed_generation: Option<i64>,
     /// What the controller must find again after a restart.
@@ -63,4 +65,6 @@ pub struct Memory {
     pub other_keys: Vec<CacheKey>,
     /// When the cache under `cache_key` was going to expire, to the second.
     pub expires_at: Option<Timestamp>,
+    /// When a pod last got one of the object's caches, to the second.
+    pub last_matched_at: Option<Timestamp>,
 }

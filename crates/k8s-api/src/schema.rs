@@ -68,6 +68,9 @@ pub struct CommonStatus {
     /// When it will be removed by itself.
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub expire_date_time: Option<String>,
+    /// When a pod last got the cache, within a few minutes.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub last_matched_time: Option<String>,
     /// What happened, oldest first, at most 50.
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<StatusEvent>,
@@ -75,6 +78,9 @@ pub struct CommonStatus {
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// What keeping and using the cache costs by the configured prices, for people.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub estimated_cost: Option<String>,
     /// Generation of the spec that this status is about.
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -97,7 +103,13 @@ impl CommonStatus {
                 .filter_map(|key| key.parse().ok())
                 .collect(),
             expires_at: self.expire_date_time.as_ref().and_then(|text| text.parse().ok()),
+            last_matched_at: self.last_matched(),
         }
+    }
+
+    /// When a pod last got the cache.
+    pub fn last_matched(&self) -> Option<Timestamp> {
+        self.last_matched_time.as_ref().and_then(|text| text.parse().ok())
     }
 
     pub(crate) fn render(report: &Report) -> Self {
@@ -112,8 +124,10 @@ impl CommonStatus {
             start_time: report.created_at.map(time),
             last_updated_time: report.updated_at.map(time),
             expire_date_time: report.expires_at.map(time),
+            last_matched_time: report.memory.last_matched_at.map(time),
             events: status_events(report.id.as_ref(), &report.events),
             conditions: report.conditions.clone(),
+            estimated_cost: report.cost.clone(),
             observed_generation: report.observed_generation,
             cache_key: report.memory.cache_key.as_ref().map(ToString::to_string),
             other_cache_keys: report.memory.other_keys.iter().map(ToString::to_string).collect(),

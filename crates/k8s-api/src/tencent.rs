@@ -1,6 +1,10 @@
 //! Tencent Cloud's dialect: `eks.cloud.tencent.com/v1`.
 
-use std::collections::BTreeMap;
+mod eks_config;
+pub(crate) mod pod;
+
+pub use eks_config::EksConfig;
+
 use std::ops::RangeInclusive;
 
 use imagecache_core::{MAX_SIZE_GIB, MIN_SIZE_GIB, Retention, TencentResources};
@@ -9,10 +13,9 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::annotations::Annotations;
 use crate::{CommonStatus, ImageCacheDialect, InvalidSpec, ParsedRequest, Report, ReportPhase, parse, schema};
 
-/// Between namespace and name of a pull secret.
-const SECRET_SEPARATOR: char = '/';
 /// Sizes in GiB: the vendor has no maximum, so ours holds.
 const SIZE_RANGE: RangeInclusive<u32> = MIN_SIZE_GIB..=MAX_SIZE_GIB;
 /// Documented days of retention; 0 is for ever.
@@ -26,6 +29,11 @@ const REGISTRY_HTTP_ENDPOINT: &str = "eks.tke.cloud.tencent.com/registry-http-en
 const REGISTRY_SKIP_VERIFY: &str = "eks.tke.cloud.tencent.com/registry-insecure-skip-verify";
 /// JSON description of a public address for the build.
 const EIP_ATTRIBUTES: &str = "eks.tke.cloud.tencent.com/eip-attributes";
+/// VPC to build in, where it is not the configured one. The vendor documents no way to say this on the object, so the name is
+/// ours.
+const VPC_ID: &str = "imagecache.dev/tencent-vpc-id";
+/// Subnet to build in; as above.
+const SUBNET_ID: &str = "imagecache.dev/tencent-subnet-id";
 /// Text of the `resolv.conf` to build with.
 const RESOLV_CONF: &str = "eks.tke.cloud.tencent.com/resolv-conf";
 
@@ -91,23 +99,26 @@ impl ImageCacheDialect for ImageCache {
     type Status = ImageCacheStatus;
 
     const DIALECT: &'static str = "tencent";
+    const SECRET_SEPARATOR: char = '/';
 
     fn request(&self) -> Result<ParsedRequest, InvalidSpec> {
-        let annotations = self.annotations();
+        let annotations = Annotations(self.annotations());
         let mut spec = parse::images(self.metadata.name.as_ref(), &self.spec.images)?;
         spec.size_gib = parse::in_range("spec.imageCacheSize", self.spec.image_cache_size, &SIZE_RANGE)?;
         let days = parse::in_range("spec.retentionDays", self.spec.retention_days, &RETENTION_RANGE)?;
         spec.retention = Retention::from_days(Some(days));
-        spec.plain_http_registries = hosts(annotations, REGISTRY_HTTP_ENDPOINT)?;
-        spec.insecure_registries = hosts(annotations, REGISTRY_SKIP_VERIFY)?;
-        spec.options.resolv_conf = annotations.get(RESOLV_CONF).cloned();
+        spec.plain_http_registries = annotations.hosts(REGISTRY_HTTP_ENDPOINT)?;
+        spec.insecure_registries = annotations.hosts(REGISTRY_SKIP_VERIFY)?;
+        spec.options.resolv_conf = annotations.verbatim(RESOLV_CONF);
         spec.options.tencent = TencentResources {
+            vpc_id: annotations.owned(VPC_ID),
+            subnet_id: annotations.owned(SUBNET_ID),
             security_group_ids: self.spec.security_group_ids.clone().unwrap_or_default(),
-            eip_attributes: annotations.get(EIP_ATTRIBUTES).cloned(),
+            eip_attributes: annotations.verbatim(EIP_ATTRIBUTES),
         };
         Ok(ParsedRequest {
             spec,
-            pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), SECRET_SEPARATOR)?,
+            pull_secrets: parse::secrets(self.spec.image_pull_secrets.as_deref(), Self::SECRET_SEPARATOR)?,
         })
     }
 
@@ -147,10 +158,4 @@ fn phase(phase: &ReportPhase) -> &str {
         ReportPhase::Expired => "Expired",
         ReportPhase::Unknown(raw) => raw,
     }
-}
-
-fn hosts(annotations: &BTreeMap<String, String>, name: &str) -> Result<Vec<String>, InvalidSpec> {
-    annotations.get(name).map_or(Ok(Vec::new()), |text| {
-        parse::hosts(&format!("metadata.annotations[{name}]"), text)
-    })
 }

@@ -1,6 +1,8 @@
 //! What can be wrong with a configuration of credentials before anything is asked.
 
-use crate::{EndpointError, HttpClientError};
+use imagecache_core::{Error, chain};
+
+use crate::{EndpointError, HttpClientError, checks};
 
 /// A credential configuration that cannot be used as it is written. Holds no secret.
 #[derive(Debug, thiserror::Error)]
@@ -29,5 +31,10 @@ impl CredentialConfigError {
     pub fn endpoint(key: &'static str, error: &EndpointError) -> Self {
         let wrong = error.to_string();
         Self::Address { key, wrong }
+    }
+
+    /// The error for the configuration of `provider`.
+    pub fn refused(self, provider: &'static str) -> Error {
+        checks::refused(provider, "credentials", &chain(&self)).with_source(self)
     }
 }

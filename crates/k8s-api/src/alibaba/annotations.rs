@@ -6,7 +6,8 @@ use std::ops::RangeInclusive;
 use imagecache_core::{AcrInstance, AddressCharge, AlibabaResources, BuildOptions, Platform, PublicAddress};
 
 use super::{RETENTION_RANGE, SIZE_RANGE};
-use crate::{InvalidSpec, parse};
+use crate::InvalidSpec;
+use crate::annotations::{Annotations, field};
 
 const CPU_ARCH: &str = "k8s.aliyun.com/imc-cpu-arch";
 const OS_TYPE: &str = "k8s.aliyun.com/imc-os-type";
@@ -50,9 +51,6 @@ pub(super) struct Found {
     pub(super) options: BuildOptions,
 }
 
-/// The annotations of one object.
-struct Annotations<'a>(&'a BTreeMap<String, String>);
-
 /// Reads the annotations that are known; others belong to somebody else.
 pub(super) fn parse(annotations: &BTreeMap<String, String>) -> Result<Found, InvalidSpec> {
     let annotations = Annotations(annotations);
@@ -67,46 +65,6 @@ pub(super) fn parse(annotations: &BTreeMap<String, String>) -> Result<Found, Inv
 }
 
 impl Annotations<'_> {
-    fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
-    }
-
-    fn owned(&self, name: &str) -> Option<String> {
-        self.text(name).map(str::to_owned)
-    }
-
-    fn list(&self, name: &str) -> Vec<String> {
-        self.text(name).map(parse::list).unwrap_or_default()
-    }
-
-    fn hosts(&self, name: &str) -> Result<Vec<String>, InvalidSpec> {
-        self.text(name)
-            .map_or(Ok(Vec::new()), |text| parse::hosts(&field(name), text))
-    }
-
-    fn number(&self, name: &str, range: &RangeInclusive<u32>) -> Result<Option<u32>, InvalidSpec> {
-        self.text(name)
-            .map(|text| parse::number(&field(name), text, range))
-            .transpose()
-    }
-
-    /// One of some words, whatever their case.
-    fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<T>, InvalidSpec> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
-        found.map(|(_, value)| Some(*value)).ok_or_else(|| {
-            let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            InvalidSpec::new(
-                field(name),
-                format!("`{text}` is not known, write {}", known.join(" or ")),
-            )
-        })
-    }
-
-    fn flag(&self, name: &str) -> Result<Option<bool>, InvalidSpec> {
-        self.word(name, &[("true", true), ("false", false)])
-    }
-
     fn platform(&self) -> Result<Option<Platform>, InvalidSpec> {
         let architecture = self.word(
             CPU_ARCH,
@@ -209,8 +167,4 @@ impl Annotations<'_> {
 
 fn arn_of(arns: &[String], index: usize) -> Option<String> {
     arns.get(index).or(arns.first()).cloned()
-}
-
-fn field(annotation: &str) -> String {
-    format!("metadata.annotations[{annotation}]")
 }

@@ -9,4 +9,6 @@
 
 mod definitions;
 mod parsing;
+mod pods;
+mod profiles;
 mod rendering;

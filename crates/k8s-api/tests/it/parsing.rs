@@ -165,6 +165,17 @@ fn tencents_sample() {
         tencent.eip_attributes.as_deref(),
         Some(r#"{"InternetMaxBandwidthOut":2}"#)
     );
+    assert_eq!((&tencent.vpc_id, &tencent.subnet_id), (&None, &None));
+}
+
+#[test]
+fn a_tencent_object_may_name_its_own_network() {
+    let mut object: tencent::ImageCache = serde_yaml_ng::from_str(TENCENT_SAMPLE).unwrap();
+    let annotations = object.metadata.annotations.get_or_insert_default();
+    annotations.insert("imagecache.dev/tencent-vpc-id".into(), "vpc-1".into());
+    annotations.insert("imagecache.dev/tencent-subnet-id".into(), " ".into());
+    let tencent = object.request().unwrap().spec.options.tencent;
+    assert_eq!((tencent.vpc_id.as_deref(), tencent.subnet_id), (Some("vpc-1"), None));
 }
 
 fn from_alibaba(spec: &Value, annotations: &Value) -> Result<ParsedRequest, InvalidSpec> {

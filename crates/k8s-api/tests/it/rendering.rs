@@ -30,11 +30,13 @@ fn ready() -> Report {
             at("2026-01-02T03:05:05Z"),
         )],
         conditions: Vec::new(),
+        cost: Some("30 days of keeping costs about 0.2400 CNY".into()),
         observed_generation: Some(3),
         memory: Memory {
             cache_key: Some(key("a")),
             other_keys: vec![key("b")],
             expires_at: None,
+            last_matched_at: Some(at("2026-01-03T00:00:00Z")),
         },
     }
 }
@@ -49,6 +51,8 @@ fn alibabas_status_reads_as_published() {
         ("startTime", json!("2026-01-02T03:04:05Z")),
         ("lastUpdatedTime", json!("2026-01-02T03:05:05Z")),
         ("expireDateTime", json!("2026-02-02T03:04:05Z")),
+        ("lastMatchedTime", json!("2026-01-03T00:00:00Z")),
+        ("estimatedCost", json!("30 days of keeping costs about 0.2400 CNY")),
         ("observedGeneration", json!(3)),
         ("cacheKey", json!("a")),
         ("otherCacheKeys", json!(["b"])),

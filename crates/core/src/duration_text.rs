@@ -1,4 +1,4 @@
-//! Durations as text with their unit, `15s` or `1m 30s`: for `#[serde(with = "imagecache_cloud_http::duration_text")]`.
+//! Durations as text with their unit, `15s` or `1m 30s`: for `#[serde(with = "imagecache_core::duration_text")]`.
 
 use std::time::Duration;
 

@@ -1,0 +1,112 @@
+//! What is checked alike in the configuration of every signed cloud. Each check gives what is wrong, if anything is; whoever
+//! calls it knows the key.
+
+use std::collections::BTreeMap;
+
+use imagecache_core::{Error, ErrorKind};
+
+use crate::ClientConfig;
+use crate::mark::TAG_PREFIX;
+
+/// The error for a configuration of `provider` in which `key` has a problem.
+pub fn refused(provider: &'static str, key: &str, problem: &str) -> Error {
+    let message = format!("{provider}.{key}: {problem}");
+    Error::new(ErrorKind::InvalidSpec, provider, "configuration", message)
+}
+
+/// The id of a region; `example` is one, and `variable` is where it is looked for too.
+pub fn region(region: &str, example: &str, variable: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if region.is_empty() {
+        let remedy = format!("not set; name the region, for example \"{example}\", or set {variable}");
+        return Some(remedy);
+    }
+    (!region.bytes().all(allowed)).then(|| format!("`{region}` is no region id, which is like `{example}`"))
+}
+
+/// The size of a page, at most `most`.
+pub fn page_size(size: u32, most: u32) -> Option<String> {
+    (!(1..=most).contains(&size)).then(|| format!("{size} is not 1 to {most}"))
+}
+
+/// How many builds of one cache may hang.
+pub fn build_attempts(attempts: u32) -> Option<String> {
+    (attempts == 0).then(|| "0 would never build anything, give at least 1".to_owned())
+}
+
+/// The names of rates: each is one of `actions`.
+pub fn rates(http: &ClientConfig, actions: &[&str]) -> Option<String> {
+    let name = http.unknown_action(actions)?;
+    let known = actions.join(", ");
+    Some(format!("`{name}` is no action that is called, choose from: {known}"))
+}
+
+/// Ids of one kind, which all begin alike.
+pub fn ids(ids: &[String], prefix: &str) -> Option<String> {
+    let bad = ids.iter().find(|id| !id.starts_with(prefix))?;
+    Some(format!("`{bad}` does not begin with `{prefix}`"))
+}
+
+/// Tags of the user's own: at most `most`, and none that the vendor or our mark reserves.
+pub fn tags(tags: &BTreeMap<String, String>, most: usize, reserved: &[&str]) -> Option<String> {
+    if tags.len() > most {
+        return Some(format!("{} tags, at most {most} fit besides our own", tags.len()));
+    }
+    let reserved: Vec<&str> = reserved.iter().copied().chain([TAG_PREFIX]).collect();
+    tags.keys().find_map(|key| {
+        let prefix = reserved.iter().find(|prefix| key.starts_with(**prefix))?;
+        Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rate;
+
+    #[test]
+    fn each_check_says_what_is_wrong_or_nothing() {
+        let rates_of = |name: &str| ClientConfig::default().with_default_rates(&[(name, Rate::per_second(1))]);
+        let tag = |key: &str| BTreeMap::from([(key.to_owned(), "x".to_owned())]);
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (name, problem, expected) in [
+            ("region", region("ap-1", "ap-9", "REGION"), None),
+            ("no region", region("", "ap-9", "REGION"), Some("or set REGION")),
+            ("odd region", region("Ap 1", "ap-9", "REGION"), Some("like `ap-9`")),
+            ("page", page_size(50, 50), None),
+            ("large page", page_size(51, 50), Some("51 is not 1 to 50")),
+            ("no page", page_size(0, 50), Some("0 is not 1 to 50")),
+            ("attempts", build_attempts(1), None),
+            ("no attempts", build_attempts(0), Some("at least 1")),
+            ("rates", rates(&rates_of("create"), &["Create"]), None),
+            (
+                "odd rate",
+                rates(&rates_of("Crate"), &["Create", "List"]),
+                Some("choose from: Create, List"),
+            ),
+            ("ids", ids(&texts(&["sg-1", "sg-2"]), "sg-"), None),
+            (
+                "odd id",
+                ids(&texts(&["sg-1", ""]), "sg-"),
+                Some("`` does not begin with `sg-`"),
+            ),
+            ("tags", tags(&tag("team"), 1, &["acs:"]), None),
+            ("many tags", tags(&tag("team"), 0, &[]), Some("1 tags, at most 0")),
+            ("the vendor's tag", tags(&tag("acs:x"), 1, &["acs:"]), Some("`acs:`")),
+            (
+                "our tag",
+                tags(&tag("imagecache.dev/x"), 1, &[]),
+                Some("`imagecache.dev/`"),
+            ),
+        ] {
+            let fits = match (&problem, expected) {
+                (Some(problem), Some(part)) => problem.contains(part),
+                (problem, expected) => problem.is_none() && expected.is_none(),
+            };
+            assert!(fits, "{name}: {problem:?}");
+        }
+        let error = refused("cloud", "page_size", "too large");
+        assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+        assert_eq!(error.message(), "cloud.page_size: too large");
+    }
+}

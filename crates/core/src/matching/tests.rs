@@ -1,0 +1,7 @@
+//! Tests of matching as a whole.
+
+mod differential;
+mod names;
+mod support;
+mod unit;
+mod vendors;
