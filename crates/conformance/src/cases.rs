@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imagecache_core::{
-    CacheKey, CacheSpec, ErrorKind, FAILED_RETENTION, ImageRef, Phase, Platform, Progress, RegistryCredential,
+    CacheId, CacheKey, CacheSpec, ErrorKind, FAILED_RETENTION, ImageRef, Phase, Platform, Progress, RegistryCredential,
     Retention, Secret,
 };
 
@@ -407,4 +407,16 @@ pub async fn no_secret_is_shown(harness: &dyn Harness) {
             assert!(!text.contains(secret.as_str()), "a secret is shown in: {text}");
         }
     }
+}
+
+/// A pod is told the id of its cache, always in the same words.
+pub async fn bind_names_the_cache(harness: &dyn Harness) {
+    let spec = harness.spec(0);
+    let id = CacheId::for_key(&key("one", &spec));
+    let patch = harness.provider().bind(&id);
+    assert!(
+        !patch.annotations.is_empty() && patch.annotations.values().all(|value| value == id.as_str()),
+        "{patch:?}"
+    );
+    assert_eq!(harness.restart().await.bind(&id), patch);
 }

@@ -13,6 +13,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod cases;
+pub mod cloud;
 mod harness;
 mod memory;
 
@@ -46,6 +47,7 @@ macro_rules! conformance_suite {
             registry_transport_is_honoured_or_refused
             states_survive_a_restart
             no_secret_is_shown
+            bind_names_the_cache
         }
     };
     (@tests $harness:path; $($case:ident)*) => {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use imagecache_core::{
-    CacheEvent, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, ErrorKind, EventSeverity, Failure,
-    ImageRef, Phase, Progress, Result, Retention,
+    CACHE_ID_ANNOTATION, CacheEvent, CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, ErrorKind,
+    EventSeverity, Failure, ImageRef, Phase, PodPatch, Progress, Result, Retention,
 };
 use jiff::Timestamp;
 
@@ -230,6 +230,10 @@ impl CacheProvider for MemoryProvider {
         shared.lists += 1;
         shared.forget_expired();
         Ok(shared.caches.values().map(|entry| entry.state.clone()).collect())
+    }
+
+    fn bind(&self, id: &CacheId) -> PodPatch {
+        PodPatch::annotation(CACHE_ID_ANNOTATION, id.as_str())
     }
 }
 

@@ -1,13 +1,12 @@
 //! Configuration of the provider; only the region has no default.
 
 use std::collections::BTreeMap;
-use std::slice::from_ref;
 use std::time::Duration;
 
 use imagecache_cloud_http::build::Patience;
-use imagecache_cloud_http::text::lenient;
-use imagecache_cloud_http::{ClientConfig, Rate, duration_text};
-use imagecache_core::{Error, ErrorKind, Result};
+use imagecache_cloud_http::text::{given, lenient};
+use imagecache_cloud_http::{ClientConfig, Rate, checks};
+use imagecache_core::{Result, duration_text};
 use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialConfig;
@@ -31,6 +30,8 @@ pub(crate) const MAX_VSWITCHES: usize = 10;
 const LRU: &str = "LRU";
 /// Longest tag key.
 const MAX_TAG_KEY_CHARS: usize = 128;
+/// Beginnings of tag keys that the vendor reserves.
+const RESERVED_TAG_KEYS: [&str; 4] = ["aliyun", "acs:", "http://", "https://"];
 
 /// Rates that stay below what the service is known or likely to allow. For creating it is documented ("Limits").
 const DEFAULT_RATES: &[(&str, Rate)] = &[
@@ -169,12 +170,7 @@ impl AlibabaConfig {
         self.http.overall = self.http.overall.or(Some(DEFAULT_OVERALL_RATE));
         self.http = self.http.with_default_rates(DEFAULT_RATES);
         match self.problem() {
-            Some((key, problem)) => Err(Error::new(
-                ErrorKind::InvalidSpec,
-                NAME,
-                "configuration",
-                format!("{NAME}.{key}: {problem}"),
-            )),
+            Some((key, problem)) => Err(checks::refused(NAME, key, &problem)),
             None => Ok(self),
         }
     }
@@ -185,10 +181,8 @@ impl AlibabaConfig {
     ///
     /// As [`checked`](Self::checked).
     pub(crate) fn endpoints(&self) -> Result<Endpoints> {
-        self.resolve_endpoints().map_err(|(key, problem)| {
-            let message = format!("{NAME}.{key}: {problem}");
-            Error::new(ErrorKind::InvalidSpec, NAME, "configuration", message)
-        })
+        let endpoints = self.resolve_endpoints();
+        endpoints.map_err(|(key, problem)| checks::refused(NAME, key, &problem))
     }
 
     /// When to give up on a build.
@@ -206,10 +200,9 @@ impl AlibabaConfig {
             ("vpc_endpoint", Product::Vpc, &self.vpc_endpoint),
             ("sts_endpoint", Product::Sts, &self.sts_endpoint),
         ] {
-            if !endpoint.is_empty() {
-                endpoints = endpoints
-                    .with(product, endpoint)
-                    .map_err(|error| (key, error.to_string()))?;
+            if let Some(endpoint) = given(endpoint) {
+                let own = endpoints.with(product, &endpoint);
+                endpoints = own.map_err(|error| (key, error.to_string()))?;
             }
         }
         Ok(endpoints)
@@ -217,16 +210,7 @@ impl AlibabaConfig {
 
     /// The first thing that is wrong: key and problem.
     fn problem(&self) -> Option<(&'static str, String)> {
-        if self.region.is_empty() {
-            let remedy = format!("not set; name the region, for example \"cn-hangzhou\", or set {REGION_VARIABLE}");
-            return Some(("region", remedy));
-        }
-        if !self
-            .region
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        {
-            let problem = format!("`{}` is no region id, which is like `cn-hangzhou`", self.region);
+        if let Some(problem) = checks::region(&self.region, "cn-hangzhou", REGION_VARIABLE) {
             return Some(("region", problem));
         }
         if let Err(problem) = self.resolve_endpoints() {
@@ -234,35 +218,22 @@ impl AlibabaConfig {
         }
         if !is_owner(&self.owner) {
             let (owner, limit) = (&self.owner, mark::MAX_VALUE_CHARS);
-            return Some((
-                "owner",
-                format!("`{owner}` is longer than {limit} or holds more than printable ASCII characters"),
-            ));
-        }
-        if !(1..=MAX_PAGE_SIZE).contains(&self.page_size) {
-            return Some(("page_size", format!("{} is not 1 to {MAX_PAGE_SIZE}", self.page_size)));
-        }
-        if self.build_attempts == 0 {
-            return Some((
-                "build_attempts",
-                "0 would never build anything, give at least 1".to_owned(),
-            ));
+            let problem = format!("`{owner}` is longer than {limit} or holds more than printable ASCII characters");
+            return Some(("owner", problem));
         }
         let actions: Vec<&str> = DEFAULT_RATES
             .iter()
             .map(|(action, _)| *action)
             .chain(OTHER_ACTIONS.iter().copied())
             .collect();
-        if let Some(name) = self.http.unknown_action(&actions) {
-            return Some((
-                "http.rates",
-                format!(
-                    "`{name}` is no action that is called, choose from: {}",
-                    actions.join(", ")
-                ),
-            ));
-        }
-        self.defaults.problem()
+        [
+            ("page_size", checks::page_size(self.page_size, MAX_PAGE_SIZE)),
+            ("build_attempts", checks::build_attempts(self.build_attempts)),
+            ("http.rates", checks::rates(&self.http, &actions)),
+        ]
+        .into_iter()
+        .find_map(|(key, problem)| Some((key, problem?)))
+        .or_else(|| self.defaults.problem())
     }
 }
 
@@ -275,15 +246,15 @@ impl DefaultsConfig {
                 format!("{count} vSwitches, at most {MAX_VSWITCHES} are allowed"),
             ));
         }
+        let one = |id: &str| given(id).into_iter().collect::<Vec<_>>();
         for (key, ids, prefix) in [
-            ("defaults.vswitch_ids", self.vswitch_ids.as_slice(), "vsw-"),
-            ("defaults.security_group_id", from_ref(&self.security_group_id), "sg-"),
-            ("defaults.resource_group_id", from_ref(&self.resource_group_id), "rg-"),
-            ("defaults.eip_instance_id", from_ref(&self.eip_instance_id), "eip-"),
+            ("defaults.vswitch_ids", self.vswitch_ids.clone(), "vsw-"),
+            ("defaults.security_group_id", one(&self.security_group_id), "sg-"),
+            ("defaults.resource_group_id", one(&self.resource_group_id), "rg-"),
+            ("defaults.eip_instance_id", one(&self.eip_instance_id), "eip-"),
         ] {
-            let given = |id: &&String| key == "defaults.vswitch_ids" || !id.is_empty();
-            if let Some(bad) = ids.iter().filter(given).find(|id| !id.starts_with(prefix)) {
-                return Some((key, format!("`{bad}` does not begin with `{prefix}`")));
+            if let Some(problem) = checks::ids(&ids, prefix) {
+                return Some((key, problem));
             }
         }
         for (key, copies) in [
@@ -305,16 +276,10 @@ impl DefaultsConfig {
     }
 
     fn tag_problem(&self) -> Option<String> {
-        if self.tags.len() > mark::MAX_USER_TAGS {
-            let most = mark::MAX_USER_TAGS;
-            return Some(format!("{} tags, at most {most} fit besides our own", self.tags.len()));
+        if let Some(problem) = checks::tags(&self.tags, mark::MAX_USER_TAGS, &RESERVED_TAG_KEYS) {
+            return Some(problem);
         }
         for (key, value) in &self.tags {
-            // The service reserves these beginnings, and we the mark.
-            let reserved = ["aliyun", "acs:", "http://", "https://", mark::TAG_PREFIX];
-            if let Some(prefix) = reserved.iter().find(|prefix| key.starts_with(**prefix)) {
-                return Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"));
-            }
             if key.is_empty() || key.chars().count() > MAX_TAG_KEY_CHARS {
                 return Some(format!("the key `{key}` is not 1 to {MAX_TAG_KEY_CHARS} characters"));
             }

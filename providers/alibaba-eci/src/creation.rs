@@ -1,7 +1,8 @@
 //! From a spec and the configured defaults to what the service is asked for. Pure.
 
+use imagecache_cloud_http::build;
 use imagecache_cloud_http::text::given;
-use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, Platform, RegistryCredential, Result};
+use imagecache_core::{AcrInstance, CacheKey, CacheSpec, Error, ErrorKind, RegistryCredential, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::NAME;
@@ -45,13 +46,7 @@ pub(crate) fn wants_address(spec: &CacheSpec) -> bool {
 pub(crate) fn check(spec: &CacheSpec) -> Result<()> {
     let fail = |kind, message: String| Err(Error::new(kind, NAME, "ensure", message));
     spec.validate(NAME)?;
-    if let Some(platform) = &spec.platform
-        && platform.normalized() != Platform::linux("amd64")
-    {
-        let message =
-            format!("platform {platform} cannot be asked for: the API has no parameter for it and builds linux/amd64");
-        return fail(ErrorKind::Unsupported, message);
-    }
+    build::only_amd64(NAME, spec)?;
     let vswitches = spec.options.alibaba.vswitch_ids.len();
     if vswitches > MAX_VSWITCHES {
         return fail(
@@ -262,23 +257,5 @@ mod tests {
         let error = check(&many).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert!(error.message().contains("11 registry logins"), "{error}");
-    }
-
-    #[test]
-    fn only_the_platform_that_is_built_is_accepted() {
-        for (platform, accepted) in [
-            (None, true),
-            (Some("linux/amd64"), true),
-            (Some("linux/x86_64"), true),
-            (Some("linux/arm64"), false),
-            (Some("windows/amd64"), false),
-        ] {
-            let spec = CacheSpec {
-                platform: platform.map(|text| text.parse().unwrap()),
-                ..spec()
-            };
-            let refused = check(&spec).err().map(|error| error.kind());
-            assert_eq!(refused, (!accepted).then_some(ErrorKind::Unsupported), "{platform:?}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-pub(crate) use imagecache_cloud_http::mark::{Mark, TAG_PREFIX, Tag, attempt, owner_of};
+pub(crate) use imagecache_cloud_http::mark::{Mark, Tag, attempt, owner_of};
 use imagecache_core::{CacheKey, CacheSpec};
 
 use crate::wire::CacheEntry;

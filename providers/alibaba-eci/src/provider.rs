@@ -6,19 +6,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imagecache_cloud_http::Client;
 use imagecache_cloud_http::text::given;
-use imagecache_core::{
-    CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, Result, chain,
-};
+use imagecache_core::{CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, PodPatch, Result};
 
 use crate::NAME;
 use crate::caches::Caches;
 use crate::client::EciClient;
 use crate::config::{AlibabaConfig, REGION_VARIABLE};
-use crate::credential::{self, CredentialConfigError, Environment};
+use crate::credential::{self, Environment};
 use crate::eip::Addresses;
 use crate::mark::Mark;
 use crate::memory::{CONSISTENCY_WINDOW, Memory};
 use crate::protocol::Acs3;
+
+/// Annotation of a pod that names its cache (document "Use image caches"); pods on virtual nodes read it.
+const IMC_ID_ANNOTATION: &str = "k8s.aliyun.com/eci-imc-id";
 
 /// Keeps caches in Elastic Container Instance. Everything that lasts is in the service; dropping the provider loses nothing.
 pub struct AlibabaProvider {
@@ -54,7 +55,7 @@ impl AlibabaProvider {
             config.credentials.sts_endpoint = Some(endpoint);
         }
         let chain = credential::chain(&config.credentials, environment, &config.region, config.network, &clock);
-        let credentials = Arc::new(chain.map_err(configuration_error)?);
+        let credentials = Arc::new(chain.map_err(|error| error.refused(NAME))?);
         let protocol = Acs3::new(config.endpoints()?);
         let patience = config.patience();
         let http = Arc::new(Client::new(protocol, credentials, config.http, Arc::clone(&clock)));
@@ -78,11 +79,6 @@ impl AlibabaProvider {
             },
         })
     }
-}
-
-fn configuration_error(error: CredentialConfigError) -> Error {
-    let message = format!("{NAME}.credentials: {}", chain(&error));
-    Error::new(ErrorKind::InvalidSpec, NAME, "configuration", message).with_source(error)
 }
 
 impl fmt::Debug for AlibabaProvider {
@@ -124,5 +120,9 @@ impl CacheProvider for AlibabaProvider {
 
     async fn list(&self) -> Result<Vec<CacheState>> {
         self.caches.list().await
+    }
+
+    fn bind(&self, id: &CacheId) -> PodPatch {
+        PodPatch::annotation(IMC_ID_ANNOTATION, id.as_str())
     }
 }

@@ -1,7 +1,7 @@
 //! What the service says of a cache, in our words. Pure.
 
 use imagecache_cloud_http::build::{self, Patience};
-use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, ImageRef, Phase, Progress};
+use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Phase, Progress};
 use jiff::Timestamp;
 
 use crate::client::DESCRIBE;
@@ -48,12 +48,7 @@ pub(crate) fn state(
         display_name: mark::display_name(entry),
         phase: phase(entry, &events, overdue.is_some(), patience),
         progress: progress(&entry.progress),
-        // An image in a form that we cannot read hides neither the others nor the cache.
-        images: entry
-            .images
-            .iter()
-            .filter_map(|image| ImageRef::parse(image).ok())
-            .collect(),
+        images: build::readable_images(&entry.images),
         resolved: Vec::new(),
         size_gib: entry.image_cache_size,
         content_bytes: None,
@@ -71,13 +66,7 @@ pub(crate) fn state(
 
 fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Patience) -> Phase {
     match entry.status.as_str() {
-        PREPARING | CREATING if overdue => {
-            let failure = patience.overdue(events, WAY_OUT);
-            match mark::attempt(&entry.tags) < patience.attempts {
-                true => Phase::Stalled(failure),
-                false => Phase::Failed(failure),
-            }
-        }
+        PREPARING | CREATING if overdue => patience.given_up(mark::attempt(&entry.tags), events, WAY_OUT),
         PREPARING => Phase::Pending,
         CREATING => Phase::Creating,
         READY => Phase::Ready,
@@ -137,7 +126,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn entry(status: &str, minutes: i64, attempt: &str, warning: Option<&str>) -> (CacheEntry, Timestamp) {
+    fn entry(status: &str, minutes: i64, attempt: &str) -> (CacheEntry, Timestamp) {
         let created = at("2026-01-02T03:04:05Z");
         let entry = CacheEntry {
             image_cache_id: "imc-2zedemo0000000000001".to_owned(),
@@ -148,22 +137,13 @@ mod tests {
                 key: "imagecache.dev/attempt".to_owned(),
                 value: attempt.to_owned(),
             }],
-            events: warning
-                .iter()
-                .map(|message| EntryEvent {
-                    severity: "Warning".to_owned(),
-                    reason: "Failed".to_owned(),
-                    message: (*message).to_owned(),
-                    ..EntryEvent::default()
-                })
-                .collect(),
             ..CacheEntry::default()
         };
         (entry, created.checked_add(SignedDuration::from_mins(minutes)).unwrap())
     }
 
-    fn phase_of(status: &str, minutes: i64, attempt: &str, warning: Option<&str>) -> Phase {
-        let (entry, now) = entry(status, minutes, attempt, warning);
+    fn phase_of(status: &str, minutes: i64, attempt: &str) -> Phase {
+        let (entry, now) = entry(status, minutes, attempt);
         state(&entry, &"k".parse().unwrap(), &PATIENCE, now).unwrap().phase
     }
 
@@ -184,7 +164,7 @@ mod tests {
             ("Whatever", 1, "1", "Unknown"),
             ("", 1, "1", "Unknown"),
         ] {
-            let phase = phase_of(status, minutes, attempt, None);
+            let phase = phase_of(status, minutes, attempt);
             assert_eq!(
                 phase.as_str(),
                 expected,
@@ -193,36 +173,6 @@ mod tests {
             if expected == "Unknown" {
                 assert_eq!(phase, Phase::Unknown(status.to_owned()), "the vendor's own word");
             }
-        }
-    }
-
-    #[test]
-    fn a_failure_tells_why_and_is_never_transient() {
-        for (warning, kind) in [
-            ("Failed to pull image \"x\": manifest unknown", ErrorKind::NotFound),
-            ("repository does not exist or may require login", ErrorKind::NotFound),
-            ("unexpected status 401 Unauthorized", ErrorKind::Unauthenticated),
-            ("pull access denied for x", ErrorKind::PermissionDenied),
-            ("write /x: no space left on device", ErrorKind::QuotaExceeded),
-            ("image pull failed", ErrorKind::Internal),
-        ] {
-            let phase = phase_of("Failed", 1, "1", Some(warning));
-            let failure = phase.failure().unwrap();
-            assert_eq!(failure.kind, kind, "{warning}");
-            assert!(failure.message.contains(warning), "{failure:?}");
-            assert!(!failure.kind.is_transient(), "{warning}");
-        }
-        let phase = phase_of("Failed", 1, "1", None);
-        assert_eq!(phase.failure().unwrap().kind, ErrorKind::Internal);
-    }
-
-    #[test]
-    fn an_overdue_build_shows_its_last_event() {
-        let phase = phase_of("Preparing", 61, "1", Some("start to pull images"));
-        let failure = phase.failure().unwrap();
-        assert_eq!(failure.kind, ErrorKind::Unavailable);
-        for part in ["not finished after 1h", "start to pull images", "NAT"] {
-            assert!(failure.message.contains(part), "{}", failure.message);
         }
     }
 

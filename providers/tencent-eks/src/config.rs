@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use imagecache_cloud_http::build::Patience;
 use imagecache_cloud_http::text::{given, lenient};
-use imagecache_cloud_http::{ClientConfig, Rate, duration_text};
-use imagecache_core::{Error, ErrorKind, Result};
+use imagecache_cloud_http::{ClientConfig, Rate, checks};
+use imagecache_core::{Result, duration_text};
 use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialConfig;
@@ -26,8 +26,8 @@ const DEFAULT_BUILD_ATTEMPTS: u32 = 3;
 const DEFAULT_LISTING_LAG: Duration = Duration::from_secs(30);
 /// Longest key of a tag ("Use Limits" of tags).
 const MAX_TAG_KEY_CHARS: usize = 127;
-/// Beginnings of tag keys that the vendor reserves, and ours.
-const RESERVED_TAG_KEYS: [&str; 5] = ["qcs:", "project", "项目", "tencent", mark::TAG_PREFIX];
+/// Beginnings of tag keys that the vendor reserves.
+const RESERVED_TAG_KEYS: [&str; 4] = ["qcs:", "project", "项目", "tencent"];
 
 /// Documented for each action; the service counts 20 in a second.
 const ACTION_RATE: Rate = Rate::per_second(20);
@@ -132,7 +132,7 @@ impl TencentConfig {
         // A table that names one rate must not lose the others.
         self.http = self.http.with_default_rates(DEFAULT_RATES);
         match self.problem() {
-            Some((key, problem)) => Err(refused(key, &problem)),
+            Some((key, problem)) => Err(checks::refused(NAME, key, &problem)),
             None => Ok(self),
         }
     }
@@ -143,8 +143,8 @@ impl TencentConfig {
     ///
     /// As [`checked`](Self::checked).
     pub(crate) fn endpoints(&self) -> Result<Endpoints> {
-        self.resolve_endpoints()
-            .map_err(|(key, problem)| refused(key, &problem))
+        let endpoints = self.resolve_endpoints();
+        endpoints.map_err(|(key, problem)| checks::refused(NAME, key, &problem))
     }
 
     /// When to give up on a build.
@@ -171,44 +171,27 @@ impl TencentConfig {
 
     /// The first thing that is wrong: key and problem.
     fn problem(&self) -> Option<(&'static str, String)> {
-        let (region, owner) = (&self.region, &self.owner);
-        if region.is_empty() {
-            let remedy = format!("not set; name the region, for example \"ap-guangzhou\", or set {REGION_VARIABLE}");
-            return Some(("region", remedy));
-        }
-        let of_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !region.bytes().all(of_region) {
-            let problem = format!("`{region}` is no region id, which is like `ap-guangzhou`");
+        if let Some(problem) = checks::region(&self.region, "ap-guangzhou", REGION_VARIABLE) {
             return Some(("region", problem));
         }
         if let Err(problem) = self.resolve_endpoints() {
             return Some(problem);
         }
-        if owner.len() > mark::MAX_VALUE_CHARS || !owner.chars().all(is_tag_char) {
-            let limit = mark::MAX_VALUE_CHARS;
+        if !is_owner(&self.owner) {
+            let (owner, limit) = (&self.owner, mark::MAX_VALUE_CHARS);
             let problem = format!("`{owner}` is longer than {limit} or holds characters that no tag can have");
             return Some(("owner", problem));
         }
-        if !(1..=MAX_PAGE_SIZE).contains(&self.page_size) {
-            return Some(("page_size", format!("{} is not 1 to {MAX_PAGE_SIZE}", self.page_size)));
-        }
-        if self.build_attempts == 0 {
-            let problem = "0 would never build anything, give at least 1".to_owned();
-            return Some(("build_attempts", problem));
-        }
         let actions: Vec<&str> = DEFAULT_RATES.iter().map(|(action, _)| *action).collect();
-        if let Some(name) = self.http.unknown_action(&actions) {
-            let known = actions.join(", ");
-            let problem = format!("`{name}` is no action that is called, choose from: {known}");
-            return Some(("http.rates", problem));
-        }
-        self.defaults.problem()
+        [
+            ("page_size", checks::page_size(self.page_size, MAX_PAGE_SIZE)),
+            ("build_attempts", checks::build_attempts(self.build_attempts)),
+            ("http.rates", checks::rates(&self.http, &actions)),
+        ]
+        .into_iter()
+        .find_map(|(key, problem)| Some((key, problem?)))
+        .or_else(|| self.defaults.problem())
     }
-}
-
-fn refused(key: &str, problem: &str) -> Error {
-    let message = format!("{NAME}.{key}: {problem}");
-    Error::new(ErrorKind::InvalidSpec, NAME, "configuration", message)
 }
 
 impl DefaultsConfig {
@@ -228,8 +211,8 @@ impl DefaultsConfig {
             ("defaults.security_group_ids", self.security_group_ids.clone(), "sg-"),
             ("defaults.eip_id", one(&self.eip_id), "eip-"),
         ] {
-            if let Some(bad) = ids.iter().find(|id| !id.starts_with(prefix)) {
-                return Some((key, format!("`{bad}` does not begin with `{prefix}`")));
+            if let Some(problem) = checks::ids(&ids, prefix) {
+                return Some((key, problem));
             }
         }
         if self.auto_create_eip && !self.eip_id.is_empty() {
@@ -254,14 +237,10 @@ impl DefaultsConfig {
     }
 
     fn tag_problem(&self) -> Option<String> {
-        if self.tags.len() > mark::MAX_USER_TAGS {
-            let most = mark::MAX_USER_TAGS;
-            return Some(format!("{} tags, at most {most} fit besides our own", self.tags.len()));
+        if let Some(problem) = checks::tags(&self.tags, mark::MAX_USER_TAGS, &RESERVED_TAG_KEYS) {
+            return Some(problem);
         }
         for (key, value) in &self.tags {
-            if let Some(prefix) = RESERVED_TAG_KEYS.iter().find(|prefix| key.starts_with(**prefix)) {
-                return Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"));
-            }
             for (what, text, most) in [("key", key, MAX_TAG_KEY_CHARS), ("value", value, mark::MAX_VALUE_CHARS)] {
                 if !(1..=most).contains(&text.chars().count()) {
                     return Some(format!("the {what} `{text}` of `{key}` is not 1 to {most} characters"));
@@ -275,6 +254,10 @@ impl DefaultsConfig {
         }
         None
     }
+}
+
+fn is_owner(text: &str) -> bool {
+    text.len() <= mark::MAX_VALUE_CHARS && text.chars().all(is_tag_char)
 }
 
 /// What keys and values of tags may hold ("Use Limits" of tags).

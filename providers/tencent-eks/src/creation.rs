@@ -1,7 +1,8 @@
 //! From a spec and the configured defaults to what the service is asked for. Pure.
 
+use imagecache_cloud_http::build;
 use imagecache_cloud_http::text::given;
-use imagecache_core::{CacheKey, CacheSpec, Error, ErrorKind, ImageRef, Platform, PublicAddress, Result};
+use imagecache_core::{CacheKey, CacheSpec, Error, ErrorKind, ImageRef, PublicAddress, Result};
 use serde::Deserialize;
 
 use crate::NAME;
@@ -30,13 +31,7 @@ pub(crate) struct Order<'a> {
 /// `InvalidSpec` and `Unsupported`, as the contract of the provider says.
 pub(crate) fn check(spec: &CacheSpec) -> Result<()> {
     spec.validate(NAME)?;
-    if let Some(platform) = &spec.platform
-        && platform.normalized() != Platform::linux("amd64")
-    {
-        let message =
-            format!("platform {platform} cannot be asked for: the API has no parameter for it and builds linux/amd64");
-        return Err(Error::new(ErrorKind::Unsupported, NAME, "ensure", message));
-    }
+    build::only_amd64(NAME, spec)?;
     named_address(spec).map(drop)
 }
 
@@ -50,8 +45,8 @@ pub(crate) fn create(order: &Order<'_>) -> Result<CreateImageCache> {
             retention_days: spec.retention.days(),
             ..settings(order)
         },
-        vpc_id: defaults.vpc_id.clone(),
-        subnet_id: defaults.subnet_id.clone(),
+        vpc_id: own_or(&spec.options.tencent.vpc_id, &defaults.vpc_id),
+        subnet_id: own_or(&spec.options.tencent.subnet_id, &defaults.subnet_id),
         eip: address(spec, defaults)?,
         plain_http_registries: merged(&spec.plain_http_registries, &defaults.plain_http_registries),
         insecure_registries: merged(&spec.insecure_registries, &defaults.insecure_registries),
@@ -142,6 +137,10 @@ fn named_address(spec: &CacheSpec) -> Result<Option<EipAttribute>> {
     }))
 }
 
+fn own_or(own: &Option<String>, default: &str) -> String {
+    own.clone().unwrap_or_else(|| default.to_owned())
+}
+
 /// Both lists, each entry once.
 fn merged(own: &[String], defaults: &[String]) -> Vec<String> {
     let mut all = own.to_vec();
@@ -221,23 +220,6 @@ mod tests {
             let error = check(&spec).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSpec, "{text}");
             assert!(error.message().contains(part), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn only_the_platform_that_is_built_is_accepted() {
-        for (platform, accepted) in [
-            (None, true),
-            (Some("linux/amd64"), true),
-            (Some("linux/arm64"), false),
-            (Some("windows/amd64"), false),
-        ] {
-            let spec = CacheSpec {
-                platform: platform.map(|text| text.parse().unwrap()),
-                ..spec()
-            };
-            let refused = check(&spec).err().map(|error| error.kind());
-            assert_eq!(refused, (!accepted).then_some(ErrorKind::Unsupported), "{platform:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use imagecache_cloud_http::Client;
 use imagecache_cloud_http::text::given;
 use imagecache_core::{
-    CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, ImageRef, Result, chain,
+    CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, ImageRef, PodPatch, Result,
 };
 use jiff::SignedDuration;
 
@@ -15,10 +15,13 @@ use crate::NAME;
 use crate::caches::{Caches, SuitableCache};
 use crate::client::TkeClient;
 use crate::config::{REGION_VARIABLE, TencentConfig};
-use crate::credential::{self, CredentialConfigError, Environment};
+use crate::credential::{self, Environment};
 use crate::mark::Mark;
 use crate::memory::Memory;
 use crate::protocol::Tc3;
+
+/// Annotation of a pod that names its cache (document "Annotation"); pods on super nodes read it.
+const USE_IMAGE_CACHE_ANNOTATION: &str = "eks.tke.cloud.tencent.com/use-image-cache";
 
 /// Keeps caches in Tencent Kubernetes Engine. Everything that lasts is in the service; dropping the provider loses nothing.
 pub struct TencentProvider {
@@ -54,7 +57,7 @@ impl TencentProvider {
             config.credentials.sts_endpoint = Some(endpoint);
         }
         let chain = credential::chain(&config.credentials, environment, &config.region, config.network, &clock);
-        let credentials = Arc::new(chain.map_err(configuration_error)?);
+        let credentials = Arc::new(chain.map_err(|error| error.refused(NAME))?);
         let protocol = Tc3::new(config.endpoints()?, config.region.clone());
         let patience = config.patience();
         let lag = SignedDuration::try_from(config.listing_lag).unwrap_or(SignedDuration::MAX);
@@ -80,11 +83,6 @@ impl TencentProvider {
     pub async fn most_suitable(&self, images: &[ImageRef]) -> Result<Option<SuitableCache>> {
         self.caches.most_suitable(images).await
     }
-}
-
-fn configuration_error(error: CredentialConfigError) -> Error {
-    let message = format!("{NAME}.credentials: {}", chain(&error));
-    Error::new(ErrorKind::InvalidSpec, NAME, "configuration", message).with_source(error)
 }
 
 impl fmt::Debug for TencentProvider {
@@ -126,5 +124,9 @@ impl CacheProvider for TencentProvider {
 
     async fn list(&self) -> Result<Vec<CacheState>> {
         self.caches.list().await
+    }
+
+    fn bind(&self, id: &CacheId) -> PodPatch {
+        PodPatch::annotation(USE_IMAGE_CACHE_ANNOTATION, id.as_str())
     }
 }

@@ -2,7 +2,7 @@
 
 use imagecache_cloud_http::build::{self, Patience};
 use imagecache_core::{
-    CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, ImageRef, Phase, Progress, Retention,
+    CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Phase, Progress, Retention,
 };
 use jiff::Timestamp;
 
@@ -58,12 +58,7 @@ pub(crate) fn state(
         // There is no place for it in the service.
         display_name: None,
         progress: progress(&phase, &events),
-        // An image in a form that we cannot read hides neither the others nor the cache.
-        images: entry
-            .images
-            .iter()
-            .filter_map(|image| ImageRef::parse(image).ok())
-            .collect(),
+        images: build::readable_images(&entry.images),
         resolved: Vec::new(),
         size_gib: entry.image_cache_size,
         content_bytes: None,
@@ -98,13 +93,7 @@ fn expires_at(entry: &CacheEntry, created_at: Timestamp, last_event_at: Timestam
 
 fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Patience) -> Phase {
     match entry.status.as_str() {
-        PENDING if overdue => {
-            let failure = patience.overdue(events, WAY_OUT);
-            match mark::attempt(&entry.tags) < patience.attempts {
-                true => Phase::Stalled(failure),
-                false => Phase::Failed(failure),
-            }
-        }
+        PENDING if overdue => patience.given_up(mark::attempt(&entry.tags), events, WAY_OUT),
         PENDING if steps(events) > 0 => Phase::Creating,
         PENDING => Phase::Pending,
         READY => Phase::Ready,

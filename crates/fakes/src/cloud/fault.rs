@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::{Delivery, Reply};
+
 /// One thing that goes wrong with a call that is otherwise in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -33,9 +35,20 @@ pub enum Fault {
     },
 }
 
+/// What becomes of an answer after all was done.
+pub(crate) fn spoil(fault: &Fault, mut reply: Reply) -> Reply {
+    match fault {
+        Fault::NoAnswer => reply.delivery = Delivery::Never,
+        Fault::CutBody => reply.delivery = Delivery::Cut,
+        Fault::WrongJson => reply.body = b"<html><body>502 Bad Gateway</body></html>".to_vec(),
+        _ => {}
+    }
+    reply
+}
+
 /// Faults that wait for their calls.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     queued: HashMap<String, VecDeque<(Fault, usize)>>,
 }
 

@@ -1,7 +1,9 @@
 //! A request as it came in, a refusal, and an answer on its way out.
 
+use std::fmt;
+
 /// A request as it came in, before anybody believed it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Received {
     /// `POST`, `GET`.
     pub method: String,
@@ -13,6 +15,13 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+// Parameters and headers carry secrets.
+impl fmt::Debug for Received {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Received({} {})", self.method, self.path)
+    }
 }
 
 impl Received {
@@ -58,7 +67,7 @@ impl Received {
 }
 
 /// A call that is turned down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
@@ -66,6 +75,16 @@ pub struct Refusal {
     pub code: String,
     /// Text for people.
     pub message: String,
+    /// More for people, from gateways that give it; can repeat what was sent, secrets too.
+    pub detail: Option<String>,
+    /// How long to wait, from gateways that say so.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Refusal({} {}: {})", self.status, self.code, self.message)
+    }
 }
 
 impl Refusal {
@@ -75,6 +94,8 @@ impl Refusal {
             status,
             code: code.into(),
             message: message.into(),
+            detail: None,
+            retry_after_ms: None,
         }
     }
 }
@@ -91,7 +112,7 @@ pub(crate) enum Delivery {
 
 /// An answer, ready to be sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Reply {
+pub struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) headers: Vec<(&'static str, String)>,

@@ -8,7 +8,7 @@ const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// Makes them.
 #[derive(Debug)]
-pub(crate) struct Mint {
+pub struct Mint {
     salt: u64,
     count: u64,
 }

@@ -1,11 +1,11 @@
 //! The image caches of the account, and how time changes them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cloud::{BuildEnd, Mint, Pace};
+use crate::cloud::{BuildEnd, Entry, Mint, Pace};
 
 const KEPT_EVENTS: usize = 50;
 /// How long a failed cache is kept.
@@ -64,7 +64,7 @@ impl Stage {
 }
 
 /// One image cache.
-pub(crate) struct Cache {
+pub struct Cache {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) container_group: String,
@@ -93,9 +93,36 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Whether its build instance runs.
-    pub(crate) fn builds(&self) -> bool {
-        matches!(self.stage, Stage::Preparing | Stage::Creating | Stage::Updating)
+    /// A cache whose build starts now.
+    pub(crate) fn new(name: String, images: Vec<String>, size: i32, now: Timestamp, mint: &mut Mint) -> Self {
+        let mut cache = Self {
+            id: format!("imc-2ze{}", mint.hex(17)),
+            name,
+            container_group: format!("eci-2ze{}", mint.hex(17)),
+            images,
+            size,
+            tags: Vec::new(),
+            resource_group: None,
+            retention_days: None,
+            elimination: None,
+            flash: false,
+            eip: None,
+            created: now,
+            parameters: BTreeMap::new(),
+            stage: Stage::Preparing,
+            since: now,
+            copying: false,
+            hangs: false,
+            snapshot: None,
+            flash_snapshot: None,
+            expires: None,
+            last_matched: None,
+            events: VecDeque::new(),
+        };
+        let checked = "Successfully check image cache resource.";
+        cache.event(false, "Started", checked.to_owned(), now);
+        cache.event(false, "Pulling", "start to pull images".to_owned(), now);
+        cache
     }
 
     /// Percent of the standard snapshot.
@@ -138,199 +165,94 @@ impl Cache {
     }
 }
 
-/// All caches, newest last.
-#[derive(Default)]
-pub(crate) struct Caches {
-    all: BTreeMap<u64, Cache>,
-    by_id: HashMap<String, u64>,
-    /// Caches whose stage will end.
-    running: BTreeSet<u64>,
-    /// The same, by when; empty when only the test decides.
-    due: BTreeSet<(Timestamp, u64)>,
-    /// Caches that vanish, by when.
-    expiring: BTreeSet<(Timestamp, u64)>,
-    /// All that ever were.
-    pub(crate) made: usize,
-    /// Those of them that a test put there.
-    pub(crate) foreign: usize,
-    pub(crate) pace: Pace,
-    pub(crate) ends: VecDeque<BuildEnd>,
-}
-
-impl Caches {
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+impl Entry for Cache {
+    fn id(&self) -> &str {
+        &self.id
     }
 
-    pub(crate) fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
-        self.due = self
-            .running
-            .iter()
-            .filter_map(|number| Some((stage_end(self.all.get(number)?, pace)?, *number)))
-            .collect();
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    /// Takes a new cache in; its build starts now.
-    pub(crate) fn insert(&mut self, mut cache: Cache) {
-        let number = u64::try_from(self.made).unwrap_or(u64::MAX);
-        self.made += 1;
-        cache.event(
-            false,
-            "Started",
-            "Successfully check image cache resource.".to_owned(),
-            cache.created,
-        );
-        cache.event(false, "Pulling", "start to pull images".to_owned(), cache.created);
-        self.by_id.insert(cache.id.clone(), number);
-        self.all.insert(number, cache);
-        self.index(number);
+    fn created(&self) -> Timestamp {
+        self.created
     }
 
-    pub(crate) fn number(&self, id: &str) -> Option<u64> {
-        self.by_id.get(id).copied()
+    fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<&Cache> {
-        self.all.get(self.by_id.get(id)?)
+    fn builds(&self) -> bool {
+        matches!(self.stage, Stage::Preparing | Stage::Creating | Stage::Updating)
     }
 
-    /// Newest first, those before `below`.
-    pub(crate) fn newest(&self, below: u64) -> impl Iterator<Item = (u64, &Cache)> {
-        self.all.range(..below).rev().map(|(number, cache)| (*number, cache))
+    fn goes_on(&self) -> bool {
+        (self.builds() || self.copying) && !self.hangs
     }
 
-    pub(crate) fn remove(&mut self, id: &str) -> Option<Cache> {
-        let number = self.by_id.remove(id)?;
-        self.unindex(number);
-        self.all.remove(&number)
-    }
-
-    /// Changes a cache and keeps the books about it.
-    pub(crate) fn change(&mut self, number: u64, change: impl FnOnce(&mut Cache)) {
-        self.unindex(number);
-        if let Some(cache) = self.all.get_mut(&number) {
-            change(cache);
-        }
-        self.index(number);
-    }
-
-    fn index(&mut self, number: u64) {
-        let Some(cache) = self.all.get(&number) else { return };
-        if (cache.builds() || cache.copying) && !cache.hangs {
-            self.running.insert(number);
-        }
-        if let Some(at) = stage_end(cache, self.pace) {
-            self.due.insert((at, number));
-        }
-        if let Some(at) = cache.expires {
-            self.expiring.insert((at, number));
-        }
-    }
-
-    fn unindex(&mut self, number: u64) {
-        let Some(cache) = self.all.get(&number) else { return };
-        self.running.remove(&number);
-        if let Some(at) = stage_end(cache, self.pace) {
-            self.due.remove(&(at, number));
-        }
-        if let Some(at) = cache.expires {
-            self.expiring.remove(&(at, number));
-        }
-    }
-
-    /// Lets time do its work up to `now`.
-    pub(crate) fn tick(&mut self, now: Timestamp, mint: &mut Mint) {
-        while let Some((at, number)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
-            self.advance(number, at, mint);
-        }
-        while let Some((at, number)) = self.expiring.first().copied().filter(|(at, _)| *at <= now) {
-            self.expiring.remove(&(at, number));
-            if let Some(id) = self.all.get(&number).map(|cache| cache.id.clone()) {
-                self.remove(&id);
-            }
-        }
-    }
-
-    /// Ends every build that does not hang; the copies of instant caches end the time after.
-    pub(crate) fn finish(&mut self, now: Timestamp, mint: &mut Mint) {
-        for number in self.running.clone() {
-            self.advance(number, now, mint);
-            while self
-                .all
-                .get(&number)
-                .is_some_and(|cache| cache.builds() && !cache.hangs)
-            {
-                self.advance(number, now, mint);
-            }
-        }
-    }
-
-    /// One step on for one cache.
-    fn advance(&mut self, number: u64, at: Timestamp, mint: &mut Mint) {
-        let stage = self.all.get(&number).map(|cache| &cache.stage);
-        let end = match stage {
-            Some(Stage::Preparing | Stage::Updating) => self.ends.pop_front(),
-            _ => None,
+    fn stage_end(&self, pace: Pace) -> Option<Timestamp> {
+        let Pace::After { preparing, creating } = pace else {
+            return None;
         };
+        let takes = match self.stage {
+            _ if self.hangs => return None,
+            Stage::Preparing => preparing,
+            Stage::Creating if self.flash => creating / 2,
+            Stage::Ready if self.copying => creating / 2,
+            Stage::Creating | Stage::Updating => creating,
+            _ => return None,
+        };
+        Some(self.since + takes)
+    }
+
+    fn is_decided(&self) -> bool {
+        matches!(self.stage, Stage::Preparing | Stage::Updating)
+    }
+
+    fn step(&mut self, end: Option<BuildEnd>, at: Timestamp, mint: &mut Mint) {
+        if end == Some(BuildEnd::Hangs) {
+            self.hangs = true;
+            return;
+        }
+        self.since = at;
         let snapshot = format!("s-2ze{}", mint.hex(17));
-        self.change(number, |cache| step(cache, end, at, snapshot));
-    }
-}
-
-/// When the stage of a cache ends by itself.
-fn stage_end(cache: &Cache, pace: Pace) -> Option<Timestamp> {
-    let Pace::After { preparing, creating } = pace else {
-        return None;
-    };
-    let takes = match cache.stage {
-        _ if cache.hangs => return None,
-        Stage::Preparing => preparing,
-        Stage::Creating if cache.flash => creating / 2,
-        Stage::Ready if cache.copying => creating / 2,
-        Stage::Creating | Stage::Updating => creating,
-        _ => return None,
-    };
-    Some(cache.since + takes)
-}
-
-fn step(cache: &mut Cache, end: Option<BuildEnd>, at: Timestamp, snapshot: String) {
-    if end == Some(BuildEnd::Hangs) {
-        cache.hangs = true;
-        return;
-    }
-    cache.since = at;
-    match (&cache.stage, end) {
-        (Stage::Updating, Some(BuildEnd::Failed { reason, message })) => {
-            cache.event(true, &reason, message, at);
-            cache.stage = Stage::UpdateFailed;
-        }
-        (_, Some(BuildEnd::Failed { reason, message })) => {
-            cache.event(true, &reason, message, at);
-            cache.stage = Stage::Failed;
-            cache.expires = Some(at + FAILED_FOR);
-        }
-        (Stage::Preparing, _) => {
-            cache.pulled(at);
-            cache.stage = Stage::Creating;
-            if cache.flash {
-                cache.flash_snapshot = Some(format!("{snapshot}-flash"));
+        match (&self.stage, end) {
+            (Stage::Updating, Some(BuildEnd::Failed { reason, message })) => {
+                self.event(true, &reason, message, at);
+                self.stage = Stage::UpdateFailed;
             }
-            cache.snapshot = Some(snapshot);
+            (_, Some(BuildEnd::Failed { reason, message })) => {
+                self.event(true, &reason, message, at);
+                self.stage = Stage::Failed;
+                self.expires = Some(at + FAILED_FOR);
+            }
+            (Stage::Preparing, _) => {
+                self.pulled(at);
+                self.stage = Stage::Creating;
+                if self.flash {
+                    self.flash_snapshot = Some(format!("{snapshot}-flash"));
+                }
+                self.snapshot = Some(snapshot);
+            }
+            (Stage::Creating, _) => {
+                self.stage = Stage::Ready;
+                self.copying = self.flash;
+            }
+            (Stage::Updating, _) => {
+                self.pulled(at);
+                self.stage = Stage::Ready;
+                self.snapshot = Some(snapshot);
+            }
+            _ => {
+                self.copying = false;
+                self.flash_snapshot = None;
+            }
         }
-        (Stage::Creating, _) => {
-            cache.stage = Stage::Ready;
-            cache.copying = cache.flash;
-        }
-        (Stage::Updating, _) => {
-            cache.pulled(at);
-            cache.stage = Stage::Ready;
-            cache.snapshot = Some(snapshot);
-        }
-        _ => {
-            cache.copying = false;
-            cache.flash_snapshot = None;
-        }
+    }
+
+    fn show_as(&mut self, word: &str, now: Timestamp) {
+        self.stage = Stage::of(word);
+        self.since = now;
     }
 }
 

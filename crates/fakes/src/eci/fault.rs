@@ -1,7 +1,6 @@
 //! What the vendor's gateway says when something goes wrong on purpose.
 
-use super::wire::Refusal;
-use crate::cloud::{Delivery, Fault, Reply};
+use crate::cloud::{Fault, Refusal, Reply, spoil};
 
 /// What is answered instead of doing anything.
 pub(crate) fn before(fault: &Fault) -> Option<Result<Reply, Refusal>> {
@@ -18,18 +17,12 @@ pub(crate) fn before(fault: &Fault) -> Option<Result<Reply, Refusal>> {
 }
 
 /// What becomes of the answer after all was done.
-pub(crate) fn after(fault: &Fault, mut reply: Reply) -> Result<Reply, Refusal> {
-    match fault {
-        Fault::ServerErrorAfter => {
-            let message = "The request processing has failed due to some unknown error.";
-            return Err(Refusal::new(500, "InternalError", message));
-        }
-        Fault::NoAnswer => reply.delivery = Delivery::Never,
-        Fault::CutBody => reply.delivery = Delivery::Cut,
-        Fault::WrongJson => reply.body = b"<html><body>502 Bad Gateway</body></html>".to_vec(),
-        _ => {}
+pub(crate) fn after(fault: &Fault, reply: Reply) -> Result<Reply, Refusal> {
+    if *fault == Fault::ServerErrorAfter {
+        let message = "The request processing has failed due to some unknown error.";
+        return Err(Refusal::new(500, "InternalError", message));
     }
-    Ok(reply)
+    Ok(spoil(fault, reply))
 }
 
 /// Too many calls.

@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::caches::{Cache, Stage, days_after};
-use super::gateway::{Fields, State, time_text};
+use super::gateway::{Eci, Fields, State, time_text};
 use super::params::{Params, invalid, missing};
-use super::wire::Refusal;
-use crate::cloud::Pace;
+use crate::cloud::{Entry as _, Pace, Refusal, Vendor as _, is_visible};
 
 pub(crate) const ACTIONS: &[&str] = &[
     "CreateImageCache",
@@ -22,30 +21,9 @@ pub(crate) const ACTIONS: &[&str] = &[
 ];
 const SMALLEST: i32 = 20;
 
-/// What is not documented and therefore set by the test.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) quota: usize,
-    pub(crate) visibility_lag: std::time::Duration,
-    pub(crate) unknown_delete_refused: bool,
-    pub(crate) building_delete_refused: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            quota: 10_000,
-            visibility_lag: std::time::Duration::ZERO,
-            unknown_delete_refused: false,
-            building_delete_refused: false,
-        }
-    }
-}
-
 pub(crate) fn call(state: &mut State, action: &str, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
-    let region = state.region.clone();
     if action == "DescribeImageCaches" || action == "ListUsage" {
-        params.region(&region)?;
+        params.region(Eci::REGION)?;
     }
     match action {
         "CreateImageCache" => state.once(action, params, |state, params| create(state, params, now)),
@@ -130,7 +108,7 @@ fn acr(params: &mut Params, fields: &[&str]) -> Result<(), Refusal> {
 
 fn create(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
     let all: BTreeMap<String, String> = params.all().into_iter().collect();
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let wanted = Wanted::read(state, &mut params)?;
     acr(
         &mut params,
@@ -153,35 +131,21 @@ fn create(state: &mut State, mut params: Params, now: Timestamp) -> Result<Field
     if state.caches.len() >= state.rules.quota {
         make_room(state)?;
     }
-    let id = format!("imc-2ze{}", state.mint.hex(17));
-    let container_group = format!("eci-2ze{}", state.mint.hex(17));
+    let size = wanted.size.unwrap_or(SMALLEST);
+    let mut cache = Cache::new(name, wanted.images, size, now, &mut state.mint);
+    let (id, container_group) = (cache.id.clone(), cache.container_group.clone());
     if let Some(eip) = &wanted.eip {
-        state.addresses.occupy(eip, &container_group, &id)?;
+        state.own.addresses.occupy(eip, &container_group, &id)?;
     }
-    state.caches.insert(Cache {
-        id: id.clone(),
-        name,
-        container_group: container_group.clone(),
-        images: wanted.images,
-        size: wanted.size.unwrap_or(SMALLEST),
-        tags: wanted.tags,
-        resource_group: wanted.resource_group,
-        retention_days: wanted.retention_days,
-        elimination: wanted.elimination,
-        flash: wanted.flash.unwrap_or(false),
-        eip: wanted.eip,
-        created: now,
-        parameters: all,
-        stage: Stage::Preparing,
-        since: now,
-        copying: false,
-        hangs: false,
-        snapshot: None,
-        flash_snapshot: None,
-        expires: wanted.retention_days.map(|days| days_after(now, days)),
-        last_matched: None,
-        events: Default::default(),
-    });
+    cache.tags = wanted.tags;
+    cache.resource_group = wanted.resource_group;
+    cache.retention_days = wanted.retention_days;
+    cache.elimination = wanted.elimination;
+    cache.flash = wanted.flash.unwrap_or(false);
+    cache.eip = wanted.eip;
+    cache.parameters = all;
+    cache.expires = wanted.retention_days.map(|days| days_after(now, days));
+    state.caches.insert(cache);
     state.tick();
     Ok(Fields::from_iter([
         ("ImageCacheId".to_owned(), Value::String(id)),
@@ -191,13 +155,13 @@ fn create(state: &mut State, mut params: Params, now: Timestamp) -> Result<Field
 
 /// Deletes the least used cache that allows it.
 fn make_room(state: &mut State) -> Result<(), Refusal> {
-    let allows = |cache: &&Cache| cache.elimination.is_some() && !cache.builds();
-    let candidates = state.caches.newest(u64::MAX).map(|(_, cache)| cache).filter(allows);
+    let allows = |(_, cache): &(u64, &Cache)| cache.elimination.is_some() && !cache.builds();
+    let candidates = state.caches.iter().rev().filter(allows);
     let least = candidates
-        .min_by_key(|cache| (cache.last_matched, cache.created))
-        .map(|cache| cache.id.clone());
-    let id = least.ok_or_else(|| Refusal::new(403, "QuotaExceeded", "ImageCache quota exceeded."))?;
-    state.caches.remove(&id);
+        .min_by_key(|(_, cache)| (cache.last_matched, cache.created))
+        .map(|(number, _)| number);
+    let number = least.ok_or_else(|| Refusal::new(403, "QuotaExceeded", "ImageCache quota exceeded."))?;
+    state.caches.remove(number);
     Ok(())
 }
 
@@ -218,10 +182,9 @@ fn describe(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     let count = params.number("ImageMatchCountRequest", 1..=100_usize)?.unwrap_or(1);
     params.finish()?;
     let lag = state.rules.visibility_lag;
-    let visible = |cache: &Cache| lag.is_zero() || cache.created + lag < now;
     let hits = |cache: &Cache| matched.iter().filter(|image| cache.images.contains(image)).count();
     let fits = |cache: &Cache| {
-        visible(cache)
+        is_visible(cache, lag, now)
             && cache.name.contains(&name)
             && (image.is_empty() || cache.images.iter().any(|known| known.contains(&image)))
             && snapshot
@@ -238,10 +201,10 @@ fn describe(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     };
     let mut found: Vec<(u64, &Cache)> = match &id {
         Some(id) => {
-            let one = state.caches.number(id).zip(state.caches.get(id));
+            let one = state.caches.number(id).zip(state.caches.find(id));
             one.into_iter().filter(|(_, cache)| fits(cache)).collect()
         }
-        None => state.caches.newest(u64::MAX).filter(|(_, cache)| fits(cache)).collect(),
+        None => state.caches.iter().rev().filter(|(_, cache)| fits(cache)).collect(),
     };
     let total = found.len();
     if matched.is_empty() {
@@ -255,7 +218,7 @@ fn describe(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     let pace = state.caches.pace;
     let listed: Vec<Value> = found
         .iter()
-        .map(|(_, cache)| show(cache, &state.region, now, pace))
+        .map(|(_, cache)| show(cache, Eci::REGION, now, pace))
         .collect();
     let mut fields = Fields::from_iter([
         ("TotalCount".to_owned(), json!(total)),
@@ -326,14 +289,14 @@ fn show(cache: &Cache, region: &str, now: Timestamp, pace: Pace) -> Value {
 }
 
 fn update(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let id = params.required("ImageCacheId")?;
     let wanted = Wanted::read(state, &mut params)?;
     acr(&mut params, &["InstanceId", "InstanceName", "RegionId"])?;
     params.finish()?;
     let not_found = || Refusal::new(404, "InvalidParameter.NotFound", "the image cache does not exist");
     let number = state.caches.number(&id).ok_or_else(not_found)?;
-    let cache = state.caches.get(&id).ok_or_else(not_found)?;
+    let cache = state.caches.find(&id).ok_or_else(not_found)?;
     if !matches!(cache.stage, Stage::Ready | Stage::UpdateFailed) {
         return Err(incorrect_status());
     }
@@ -358,7 +321,7 @@ fn update(state: &mut State, mut params: Params, now: Timestamp) -> Result<Field
     }
     if let (Some(eip), false) = (&wanted.eip, wanted.images.is_empty()) {
         let group = cache.container_group.clone();
-        state.addresses.occupy(eip, &group, &id)?;
+        state.own.addresses.occupy(eip, &group, &id)?;
     }
     state.caches.change(number, |cache| {
         if let Some(name) = wanted.name {
@@ -393,18 +356,20 @@ fn incorrect_status() -> Refusal {
 }
 
 fn delete(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let id = params.required("ImageCacheId")?;
     params.finish()?;
-    match state.caches.get(&id) {
-        None if state.rules.unknown_delete_refused => Err(Refusal::new(
+    match state.caches.find(&id) {
+        None if state.own.unknown_delete_refused => Err(Refusal::new(
             404,
             "InvalidParameter.NotFound",
             "the image cache does not exist",
         )),
         Some(cache) if cache.builds() && state.rules.building_delete_refused => Err(incorrect_status()),
         _ => {
-            state.caches.remove(&id);
+            if let Some(number) = state.caches.number(&id) {
+                state.caches.remove(number);
+            }
             state.tick();
             Ok(Fields::new())
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::wire::Refusal;
+use crate::cloud::Refusal;
 
 /// Parameters that have not been asked for yet.
 pub(crate) struct Params {

@@ -1,64 +1,12 @@
 //! Temporary keys: STS 2015-04-01.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::gateway::{Fields, State, seconds, time_text};
 use super::params::{Params, invalid};
-use super::verify::AccessKey;
-use super::wire::Refusal;
+use crate::cloud::{Refusal, StsKey, issue, knows_token};
 
 pub(crate) const ACTIONS: &[&str] = &["AssumeRole", "AssumeRoleWithOIDC"];
-
-/// What the identity side of the account knows.
-#[derive(Default)]
-pub(crate) struct Sts {
-    /// The only token that the identity provider signed; any will do when there is none.
-    pub(crate) oidc_token: Option<String>,
-    /// The key that the instance role has now.
-    pub(crate) role_key: Option<StsKey>,
-    /// How long keys of the instance role are good for.
-    pub(crate) role_lifetime: Option<Duration>,
-    /// The metadata service answers only with a session token.
-    pub(crate) token_required: bool,
-    /// Session tokens of the metadata service, and when they end.
-    pub(crate) metadata_tokens: Vec<(String, Timestamp)>,
-}
-
-/// A temporary key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StsKey {
-    /// Access key id.
-    pub id: String,
-    /// Access key secret.
-    pub secret: String,
-    /// Security token.
-    pub token: String,
-    /// When all of it ends.
-    pub expires: Timestamp,
-}
-
-impl std::fmt::Debug for StsKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "StsKey({}, until {})", self.id, self.expires)
-    }
-}
-
-/// Makes a key that verifies from now on.
-pub(crate) fn issue(state: &mut State, lifetime: Duration) -> StsKey {
-    let key = StsKey {
-        id: format!("STS.{}", state.mint.hex(24)),
-        secret: format!("sTsSecret{}", state.mint.hex(32)),
-        token: format!("CAIS{}/+{}==", state.mint.hex(64), state.mint.hex(64)),
-        expires: state.gateway_now() + lifetime,
-    };
-    let session = Some((key.token.clone(), key.expires));
-    let secret = key.secret.clone();
-    state.verifier.add(key.id.clone(), AccessKey { secret, session });
-    key
-}
 
 pub(crate) fn call(state: &mut State, action: &str, mut params: Params) -> Result<Fields, Refusal> {
     let arn = params.required("RoleArn")?;
@@ -77,9 +25,7 @@ pub(crate) fn call(state: &mut State, action: &str, mut params: Params) -> Resul
     } else {
         params.required("OIDCProviderArn")?;
         let token = params.required("OIDCToken")?;
-        let known = state.sts.oidc_token.as_ref().is_none_or(|known| *known == token);
-        state.received_secrets.insert(token);
-        if !known {
+        if !knows_token(state, token) {
             let message = "This JWT token can not be verified.";
             return Err(Refusal::new(400, "AuthenticationFail.OIDCToken.Invalid", message));
         }

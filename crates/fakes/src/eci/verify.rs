@@ -1,6 +1,6 @@
 //! The gateway's check of a version 3 signature, written from the documented definition and from nobody's client.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::civil::DateTime;
@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-use super::wire::{Received, Refusal};
+use super::wire;
+use crate::cloud::{Key, Keys, Received, Refusal};
 
 const ALGORITHM: &str = "ACS3-HMAC-SHA256";
 const WINDOW: SignedDuration = SignedDuration::from_mins(15);
@@ -23,59 +24,27 @@ const REQUIRED: &[&str] = &[
     "x-acs-content-sha256",
 ];
 
-/// A key that may call.
-#[derive(Clone)]
-pub struct AccessKey {
-    /// Its secret.
-    pub secret: String,
-    /// The token that belongs to a temporary key, and when both end.
-    pub session: Option<(String, Timestamp)>,
-}
-
-impl std::fmt::Debug for AccessKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("AccessKey(…)")
-    }
-}
-
 /// Knows the keys and the nonces that were used.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    keys: HashMap<String, AccessKey>,
+    pub(crate) keys: Keys,
     nonces: HashSet<String>,
     order: VecDeque<(Timestamp, String)>,
 }
 
 impl Verifier {
     /// Lets a key call.
-    pub fn add(&mut self, id: impl Into<String>, key: AccessKey) {
-        self.keys.insert(id.into(), key);
+    pub fn add(&mut self, id: impl Into<String>, key: Key) {
+        self.keys.0.insert(id.into(), key);
     }
 
-    /// Takes a key away.
-    pub fn remove(&mut self, id: &str) {
-        self.keys.remove(id);
-    }
-
-    /// Every secret and every token it knows.
-    pub fn secrets(&self) -> Vec<String> {
-        let keys = self.keys.values();
-        keys.flat_map(|key| {
-            [
-                Some(key.secret.clone()),
-                key.session.as_ref().map(|(token, _)| token.clone()),
-            ]
-        })
-        .flatten()
-        .collect()
-    }
-
-    /// The id of the key that signed the request.
+    /// The id of the key that signed the request. The clock that dates are compared with is `skew` ahead of `now`, by which
+    /// keys end.
     ///
     /// # Errors
     ///
     /// With the gateway's code when it was not signed exactly so, by a known key, just now, and for the first time.
-    pub fn verify(&mut self, request: &Received, now: Timestamp) -> Result<String, Refusal> {
+    pub fn verify(&mut self, request: &Received, now: Timestamp, skew: SignedDuration) -> Result<String, Refusal> {
         for name in REQUIRED {
             if request.header(name).is_none() {
                 let message = format!("{name} is mandatory for this action");
@@ -93,7 +62,7 @@ impl Verifier {
                 "the authorization header does not have the documented form",
             )
         })?;
-        check_date(request, now)?;
+        check_date(request, now + skew)?;
         let key = self.key(&claim.key_id, request, now)?;
         check_signed_headers(request, &claim)?;
         let hash = hex::encode(Sha256::digest(&request.body));
@@ -108,13 +77,13 @@ impl Verifier {
                 format!("specified signature is not matched with our calculation, server string to sign: {to_sign}");
             return Err(mismatch(&message, Some(canonical)));
         }
-        self.use_nonce(request.header("x-acs-signature-nonce").unwrap_or_default(), now)?;
+        self.use_nonce(request.header("x-acs-signature-nonce").unwrap_or_default(), now + skew)?;
         Ok(claim.key_id)
     }
 
-    fn key(&self, id: &str, request: &Received, now: Timestamp) -> Result<AccessKey, Refusal> {
+    fn key(&self, id: &str, request: &Received, now: Timestamp) -> Result<Key, Refusal> {
         let unknown = || Refusal::new(404, "InvalidAccessKeyId.NotFound", "specified access key is not found");
-        let key = self.keys.get(id).ok_or_else(unknown)?;
+        let key = self.keys.0.get(id).ok_or_else(unknown)?;
         let named = request.header("x-acs-accesskey-id");
         if named.is_some_and(|named| named != id) {
             return Err(mismatch("x-acs-accesskey-id names another key", None));
@@ -124,7 +93,7 @@ impl Verifier {
             (Some(_), None) => Err(unknown()),
             (None, Some(_)) => Err(token("MismatchWithAccessKey", "this key has no security token")),
             (Some((expected, _)), Some(given)) if expected != given => {
-                let other = self.keys.values().filter_map(|key| key.session.as_ref());
+                let other = self.keys.0.values().filter_map(|key| key.session.as_ref());
                 if other.into_iter().any(|(known, _)| known == given) {
                     Err(token("MismatchWithAccessKey", "the token is that of another key"))
                 } else {
@@ -237,7 +206,7 @@ fn check_signed_headers(request: &Received, claim: &Claim) -> Result<(), Refusal
 
 fn canonical_request(request: &Received, claim: &Claim, hash: &str) -> Option<String> {
     let encode = |text: &str| utf8_percent_encode(text, RESERVED).to_string();
-    let mut pairs: Vec<&(String, String)> = request.query.as_ref()?.iter().collect();
+    let mut pairs = wire::query(request)?;
     pairs.sort();
     let query: Vec<String> = pairs
         .iter()

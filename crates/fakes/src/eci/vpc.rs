@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::caches::Caches;
-use super::gateway::{Fields, State, time_text};
+use super::caches::Cache;
+use super::gateway::{Eci, Fields, State, time_text};
 use super::params::{Params, invalid};
-use super::wire::Refusal;
+use crate::cloud::{Caches, Entry as _, Refusal, Vendor as _};
 
 pub(crate) const ACTIONS: &[&str] = &[
     "AllocateEipAddress",
@@ -82,13 +82,13 @@ impl Addresses {
     }
 
     /// Takes addresses back from builds that are over.
-    pub(crate) fn settle(&mut self, caches: &Caches) {
+    pub(crate) fn settle(&mut self, caches: &Caches<Cache>) {
         let all = &mut self.all;
         self.busy.retain(|number| {
             let Some(address) = all.get_mut(number) else {
                 return false;
             };
-            let builds = |(_, cache): &(String, String)| caches.get(cache).is_some_and(|cache| cache.builds());
+            let builds = |(_, cache): &(String, String)| caches.find(cache).is_some_and(|cache| cache.builds());
             let busy = address.used_by.as_ref().is_some_and(builds);
             if !busy {
                 address.used_by = None;
@@ -116,7 +116,7 @@ pub(crate) fn call(state: &mut State, action: &str, params: Params, now: Timesta
 }
 
 fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let charge = params.word("InternetChargeType", &["PayByBandwidth", "PayByTraffic"])?;
     let charge = charge.unwrap_or_else(|| "PayByBandwidth".to_owned());
     let most = if charge == "PayByTraffic" { 200 } else { 500 };
@@ -136,7 +136,7 @@ fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     params.finish()?;
     let address = Address {
         id: format!("eip-2ze{}", state.mint.hex(17)),
-        ip: state.addresses.next_ip(),
+        ip: state.own.addresses.next_ip(),
         name,
         description,
         bandwidth,
@@ -150,12 +150,12 @@ fn allocate(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     };
     let fields =
         json!({ "AllocationId": address.id, "EipAddress": address.ip, "ResourceGroupId": address.resource_group });
-    state.addresses.insert(address);
+    state.own.addresses.insert(address);
     Ok(object(fields))
 }
 
 fn describe(state: &State, mut params: Params) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let page = params.number("PageNumber", 1..=1_000_000_usize)?.unwrap_or(1);
     let size = params.number("PageSize", 1..=100_usize)?.unwrap_or(10);
     let ids = params.commas("AllocationId", 50)?;
@@ -181,12 +181,12 @@ fn describe(state: &State, mut params: Params) -> Result<Fields, Refusal> {
                 address.tags.iter().any(same)
             })
     };
-    let found: Vec<&Address> = state.addresses.all.values().rev().filter(fits).collect();
+    let found: Vec<&Address> = state.own.addresses.all.values().rev().filter(fits).collect();
     let shown: Vec<Value> = found
         .iter()
         .skip((page - 1) * size)
         .take(size)
-        .map(|address| show(address, &state.region))
+        .map(|address| show(address, Eci::REGION))
         .collect();
     Ok(object(json!({
         "TotalCount": found.len(),
@@ -228,12 +228,12 @@ fn show(address: &Address, region: &str) -> Value {
 }
 
 fn release(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let id = params.required("AllocationId")?;
     params.client_token()?;
     params.finish()?;
     let number = find(state, &id)?;
-    let address = state.addresses.all.get(&number);
+    let address = state.own.addresses.all.get(&number);
     if address.is_some_and(|address| address.used_by.is_some()) {
         let message = "Current elastic IP status does not support this operation.";
         return Err(Refusal::new(400, "IncorrectEipStatus", message));
@@ -243,7 +243,7 @@ fn release(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
         let message = "the address is in a shared bandwidth";
         return Err(Refusal::new(400, "OperationDenied.EipInBandwidthPackage", message));
     }
-    state.addresses.all.remove(&number);
+    state.own.addresses.all.remove(&number);
     Ok(Fields::new())
 }
 
@@ -255,12 +255,12 @@ fn find(state: &State, id: &str) -> Result<u64, Refusal> {
             "Specified allocation ID is not found",
         )
     };
-    state.addresses.number(id).ok_or_else(unknown)
+    state.own.addresses.number(id).ok_or_else(unknown)
 }
 
 /// Puts an address into a shared bandwidth, or takes it out.
 fn share(state: &mut State, mut params: Params, join: bool) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     let package = params.required("BandwidthPackageId")?;
     let id = params.required("IpInstanceId")?;
     if join {
@@ -268,7 +268,7 @@ fn share(state: &mut State, mut params: Params, join: bool) -> Result<Fields, Re
     }
     params.finish()?;
     let number = find(state, &id)?;
-    if let Some(address) = state.addresses.all.get_mut(&number) {
+    if let Some(address) = state.own.addresses.all.get_mut(&number) {
         if !join && address.package.as_ref() != Some(&package) {
             let message = "the address is not in this shared bandwidth";
             return Err(Refusal::new(400, "IpInstanceId.NotBandwidthPackage", message));
@@ -279,14 +279,14 @@ fn share(state: &mut State, mut params: Params, join: bool) -> Result<Fields, Re
 }
 
 fn tag(state: &mut State, mut params: Params) -> Result<Fields, Refusal> {
-    params.region(&state.region)?;
+    params.region(Eci::REGION)?;
     params.word("ResourceType", &["EIP"])?;
     let ids = params.list("ResourceId", 50)?;
     let tags = params.tags()?;
     params.finish()?;
     for id in ids {
         let number = find(state, &id)?;
-        if let Some(address) = state.addresses.all.get_mut(&number) {
+        if let Some(address) = state.own.addresses.all.get_mut(&number) {
             address
                 .tags
                 .retain(|(known, _)| tags.iter().all(|(key, _)| key != known));

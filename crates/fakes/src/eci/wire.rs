@@ -1,107 +1,56 @@
 //! What arrives at the gateway and what leaves it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
 
-use crate::cloud::Reply;
+use crate::cloud::{Received, Refusal, Reply};
 
 /// How long to wait, in milliseconds.
 const RETRY_AFTER: &str = "x-acs-retry-after";
 
-/// A request as it came in, before anybody believed it.
-#[derive(Clone)]
-pub struct Received {
-    /// `POST`, `GET`.
-    pub method: String,
-    /// Path, as written.
-    pub path: String,
-    /// Query pairs, decoded, in the order of arrival; none when the query does not decode.
-    pub query: Option<Vec<(String, String)>>,
-    /// Header names in lower case with their values, in the order of arrival.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
+/// Query pairs, decoded, in the order of arrival; none when the query does not decode.
+pub(crate) fn query(request: &Received) -> Option<Vec<(String, String)>> {
+    decode_form(request.query.as_bytes())
 }
 
-// Parameters and headers carry secrets.
-impl fmt::Debug for Received {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "Received({} {}, {:?})",
-            self.method,
-            self.path,
-            self.action()
-        )
-    }
+/// A value of the query.
+pub(crate) fn query_value(request: &Received, name: &str) -> Option<String> {
+    let mut pairs = query(request).into_iter().flatten();
+    pairs.find(|(found, _)| found == name).map(|(_, value)| value)
 }
 
-impl Received {
-    /// Takes a request apart.
-    pub fn new(method: &str, path: &str, raw_query: &str, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
-        let headers = headers
-            .into_iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value))
-            .collect();
-        Self {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: decode_form(raw_query.as_bytes()),
-            headers,
-            body,
+/// The operation: the header of the current style, or the parameter of the older one.
+pub(crate) fn action(request: &Received) -> Option<String> {
+    let header = request.header("x-acs-action").map(str::to_owned);
+    header.or_else(|| query_value(request, "Action"))
+}
+
+/// The version of the API, from the same places.
+pub(crate) fn version(request: &Received) -> Option<String> {
+    let header = request.header("x-acs-version").map(str::to_owned);
+    header.or_else(|| query_value(request, "Version"))
+}
+
+/// All parameters, of the query and of a form body.
+pub(crate) fn parameters(request: &Received) -> Result<BTreeMap<String, String>, Refusal> {
+    let malformed = || Refusal::new(400, "InvalidParameter", "the parameters cannot be decoded");
+    let mut all = query(request).ok_or_else(malformed)?;
+    let form = request
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    if form {
+        all.extend(decode_form(&request.body).ok_or_else(malformed)?);
+    }
+    let mut parameters = BTreeMap::new();
+    for (name, value) in all {
+        if parameters.insert(name.clone(), value).is_some() {
+            let message = format!("the parameter {name} is given twice");
+            return Err(Refusal::new(400, "InvalidParameter.Duplicate", message));
         }
     }
-
-    /// The one value of a header; `None` when it is absent or there is more than one.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(found, _)| found == name);
-        match (values.next(), values.next()) {
-            (Some((_, value)), None) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// A value of the query.
-    pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
-        let pairs = self.query.as_deref().unwrap_or_default();
-        pairs
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// The operation: the header of the current style, or the parameter of the older one.
-    pub(crate) fn action(&self) -> Option<&str> {
-        self.header("x-acs-action").or_else(|| self.query_value("Action"))
-    }
-
-    /// The version of the API, from the same places.
-    pub(crate) fn version(&self) -> Option<&str> {
-        self.header("x-acs-version").or_else(|| self.query_value("Version"))
-    }
-
-    /// All parameters, of the query and of a form body.
-    pub(crate) fn parameters(&self) -> Result<BTreeMap<String, String>, Refusal> {
-        let malformed = || Refusal::new(400, "InvalidParameter", "the parameters cannot be decoded");
-        let mut all = self.query.clone().ok_or_else(malformed)?;
-        let form = self
-            .header("content-type")
-            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-        if form {
-            all.extend(decode_form(&self.body).ok_or_else(malformed)?);
-        }
-        let mut parameters = BTreeMap::new();
-        for (name, value) in all {
-            if parameters.insert(name.clone(), value).is_some() {
-                let message = format!("the parameter {name} is given twice");
-                return Err(Refusal::new(400, "InvalidParameter.Duplicate", message));
-            }
-        }
-        Ok(parameters)
-    }
+    Ok(parameters)
 }
 
 /// `name=value&…` as browsers write it: plus is a space. `None` when it is not UTF-8.
@@ -122,40 +71,6 @@ fn decode_part(part: &[u8]) -> Option<String> {
         .map(|byte| if *byte == b'+' { b' ' } else { *byte })
         .collect();
     percent_decode(&spaced).decode_utf8().ok().map(|text| text.into_owned())
-}
-
-/// A call that is turned down.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status.
-    pub status: u16,
-    /// The vendor's code.
-    pub code: String,
-    /// Text for people.
-    pub message: String,
-    /// More for people, where the gateway gives it; can repeat what was sent, secrets too.
-    pub detail: Option<String>,
-    /// Milliseconds of `x-acs-retry-after`.
-    pub retry_after_ms: Option<u64>,
-}
-
-impl fmt::Debug for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Refusal({} {}: {})", self.status, self.code, self.message)
-    }
-}
-
-impl Refusal {
-    /// A plain refusal.
-    pub fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            detail: None,
-            retry_after_ms: None,
-        }
-    }
 }
 
 /// An answer with a JSON body.

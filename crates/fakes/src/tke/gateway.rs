@@ -1,21 +1,17 @@
 //! The gateway: checks a call, lets it through to its service, and counts.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use wiremock::Request;
 
-use super::caches::Caches;
-use super::images::{self, Rules};
+use super::images;
 use super::params::Params;
-use super::sts::{self, Sts};
+use super::shape::Shape;
+use super::sts;
 use super::verify::Verifier;
-use super::{REGION, metadata};
-use crate::cloud::{Answering, Delivery, Fault, Faults, Mint, Rate, Received, Refusal, Reply};
-use crate::registry::lock;
+use crate::cloud::{Fault, Rate, Received, Refusal, Reply, Vendor as _, spoil};
 
 /// The fields of a successful answer, without its request id.
 pub(crate) type Fields = Map<String, Value>;
@@ -39,49 +35,35 @@ const THROTTLED: &[&str] = &[
     "RequestLimitExceeded.IPLimitExceeded",
 ];
 
-/// All that the account has and all that the tests have set.
-pub(crate) struct State {
-    /// Added to the wall clock: what the service believes.
-    pub(crate) offset: SignedDuration,
-    /// Added to that: what the gateway believes when it looks at timestamps.
-    pub(crate) skew: SignedDuration,
-    pub(crate) mint: Mint,
+/// An account of this vendor.
+pub(crate) type State = crate::cloud::State<Tke>;
+
+/// What only this vendor has, and what its tests have set.
+pub struct Tke {
     pub(crate) verifier: Verifier,
-    pub(crate) caches: Caches,
-    pub(crate) rules: Rules,
-    pub(crate) sts: Sts,
-    pub(crate) faults: Faults,
+    /// The code of the refusal above the quota.
+    pub(crate) quota_code: String,
+    /// Whether looking for a name also finds caches that only have it in their name.
+    pub(crate) loose_names: bool,
+    pub(crate) shape: Shape,
     /// Calls a second that each action may have.
     pub(crate) rate: Option<u32>,
-    rates: HashMap<String, Rate>,
-    pub(crate) calls: HashMap<String, usize>,
-    pub(crate) rejected: HashMap<String, usize>,
-    pub(crate) lookups: usize,
-    /// Secrets that clients sent in.
-    pub(crate) received_secrets: BTreeSet<String>,
+    pub(crate) rates: HashMap<String, Rate>,
     answered: usize,
     throttled: usize,
 }
 
-impl Default for State {
+impl Default for Tke {
     fn default() -> Self {
         let mut verifier = Verifier::default();
         verifier.require_signed_action(true);
         Self {
-            offset: SignedDuration::ZERO,
-            skew: SignedDuration::ZERO,
-            mint: Mint::default(),
             verifier,
-            caches: Caches::default(),
-            rules: Rules::default(),
-            sts: Sts::default(),
-            faults: Faults::default(),
+            quota_code: "LimitExceeded".to_owned(),
+            loose_names: false,
+            shape: Shape::default(),
             rate: Some(RATE),
             rates: HashMap::new(),
-            calls: HashMap::new(),
-            rejected: HashMap::new(),
-            lookups: 0,
-            received_secrets: BTreeSet::new(),
             answered: 0,
             throttled: 0,
         }
@@ -89,26 +71,10 @@ impl Default for State {
 }
 
 impl State {
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::now() + self.offset
-    }
-
-    /// Lets time do its work; everything that looks at the account calls it first.
-    pub(crate) fn tick(&mut self) -> Timestamp {
-        let now = self.now();
-        self.caches.tick(now, &mut self.mint);
-        now
-    }
-
-    pub(crate) fn set_rate(&mut self, rate: Option<u32>) {
-        self.rate = rate;
-        self.rates.clear();
-    }
-
-    fn answer(&mut self, request: &Received) -> Reply {
+    pub(crate) fn answer(&mut self, request: &Received) -> Reply {
         let now = self.tick();
         let action = request.header("x-tc-action").unwrap_or_default().to_owned();
-        *self.calls.entry(action.clone()).or_default() += 1;
+        self.count_call(&action);
         let mut fault = None;
         match self.call(request, &action, now, &mut fault) {
             Ok(_) if fault == Some(Fault::NoAnswerBefore) => Reply::never(),
@@ -136,7 +102,7 @@ impl State {
         if action == sts::UNSIGNED {
             sts::check_unsigned(request)?;
         } else {
-            self.verifier.verify(request, service, now, self.skew)?;
+            self.own.verifier.verify(request, service, now, self.skew)?;
         }
         check_target(request, action, version, of_sts)?;
         if !self.admits(action, now) {
@@ -159,17 +125,17 @@ impl State {
 
     /// Whether the action may be called once more in this second.
     fn admits(&mut self, action: &str, now: Timestamp) -> bool {
-        let Some(rate) = self.rate else { return true };
+        let Some(rate) = self.own.rate else { return true };
         let new = || Rate::new(rate, Duration::from_secs(1));
-        self.rates.entry(action.to_owned()).or_insert_with(new).admit(now)
+        self.own.rates.entry(action.to_owned()).or_insert_with(new).admit(now)
     }
 
     fn too_often(&mut self) -> Refusal {
         let code = THROTTLED
-            .get(self.throttled % THROTTLED.len())
+            .get(self.own.throttled % THROTTLED.len())
             .copied()
             .unwrap_or_default();
-        self.throttled += 1;
+        self.own.throttled += 1;
         Refusal::new(
             200,
             code,
@@ -178,7 +144,7 @@ impl State {
     }
 
     fn refusal(&mut self, refusal: &Refusal) -> Reply {
-        *self.rejected.entry(refusal.code.clone()).or_default() += 1;
+        self.count_rejection(&refusal.code);
         if refusal.status == 503 {
             return Reply::new(503, "text/html", "<html><body>503 Service Unavailable</body></html>");
         }
@@ -189,8 +155,8 @@ impl State {
     fn envelope(&mut self, status: u16, mut fields: Fields) -> Reply {
         fields.insert("RequestId".to_owned(), Value::String(self.mint.uuid()));
         let body = json!({"Response": fields}).to_string();
-        let content_type = CONTENT_TYPES.get(self.answered % CONTENT_TYPES.len()).copied();
-        self.answered += 1;
+        let content_type = CONTENT_TYPES.get(self.own.answered % CONTENT_TYPES.len()).copied();
+        self.own.answered += 1;
         Reply::new(status, content_type.unwrap_or_default(), body)
     }
 }
@@ -219,41 +185,10 @@ fn check_target(request: &Received, action: &str, version: &str, of_sts: bool) -
             let message = "The request is missing a required parameter `Region`.";
             Err(Refusal::new(200, "MissingParameter", message))
         }
-        Some(region) if region != REGION => {
+        Some(region) if region != Tke::REGION => {
             let message = format!("The region {region} is not supported.");
             Err(Refusal::new(200, "UnsupportedRegion", message))
         }
         Some(_) => Ok(()),
-    }
-}
-
-/// What becomes of an answer after all was done.
-pub(crate) fn spoil(fault: &Fault, mut reply: Reply) -> Reply {
-    match fault {
-        Fault::NoAnswer => reply.delivery = Delivery::Never,
-        Fault::CutBody => reply.delivery = Delivery::Cut,
-        Fault::WrongJson => reply.body = b"<html><body>502 Bad Gateway</body></html>".to_vec(),
-        _ => {}
-    }
-    reply
-}
-
-/// The state, behind the server.
-#[derive(Default)]
-pub(crate) struct Gateway {
-    pub(crate) state: Mutex<State>,
-}
-
-impl Answering for Gateway {
-    fn answer(&self, request: &Request) -> Reply {
-        let received = Received::from_wiremock(request);
-        let mut state = lock(&self.state);
-        let mut reply = match metadata::serves(&received.path) {
-            true => metadata::answer(&mut state, &received),
-            false => state.answer(&received),
-        };
-        let date = (state.now() + state.skew).strftime("%a, %d %b %Y %H:%M:%S GMT");
-        reply.headers.push(("date", date.to_string()));
-        reply
     }
 }

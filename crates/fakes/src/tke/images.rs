@@ -1,16 +1,15 @@
 //! The image cache operations of TKE 2018-05-25.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::caches::{Cache, Stage, is_visible};
+use super::caches::{Cache, Stage};
 use super::gateway::{Fields, State};
 use super::params::{Params, is_id};
-use super::shape::{self, Shape};
-use crate::cloud::Refusal;
+use super::shape;
+use crate::cloud::{Entry as _, Refusal, is_visible};
 
 pub(crate) const ACTIONS: &[&str] = &[
     "CreateImageCache",
@@ -27,30 +26,6 @@ const LONGEST_NAME: usize = 63;
 const PAGE: u64 = 50;
 /// Caches that one call deletes; the vendor names no number.
 const DELETED_AT_ONCE: usize = 100;
-
-/// What is not documented and therefore set by the test.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    pub(crate) quota: usize,
-    pub(crate) quota_code: String,
-    pub(crate) visibility_lag: Duration,
-    pub(crate) loose_names: bool,
-    pub(crate) building_delete_refused: bool,
-    pub(crate) shape: Shape,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            quota: 10_000,
-            quota_code: "LimitExceeded".to_owned(),
-            visibility_lag: Duration::ZERO,
-            loose_names: false,
-            building_delete_refused: false,
-            shape: Shape::default(),
-        }
-    }
-}
 
 pub(crate) fn call(state: &mut State, action: &str, params: Params, now: Timestamp) -> Result<Fields, Refusal> {
     match action {
@@ -184,7 +159,7 @@ fn create(state: &mut State, mut params: Params, now: Timestamp) -> Result<Field
     params.finish()?;
     if state.caches.len() >= state.rules.quota {
         let message = "The number of image caches reached its limit.";
-        return Err(Refusal::new(200, state.rules.quota_code.clone(), message));
+        return Err(Refusal::new(200, state.own.quota_code.clone(), message));
     }
     let name = wanted.name.unwrap_or_default();
     let mut cache = Cache::new(name, images, wanted.size.unwrap_or(SMALLEST), now, &mut state.mint);
@@ -216,19 +191,19 @@ fn describe(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
     if !ids.is_empty() || !names.is_empty() {
         state.lookups += 1;
     }
-    let rules = &state.rules;
-    let same = |cache: &Cache, name: &String| match rules.loose_names {
+    let (lag, loose) = (state.rules.visibility_lag, state.own.loose_names);
+    let same = |cache: &Cache, name: &String| match loose {
         true => cache.name.contains(name.as_str()),
         false => cache.name == *name,
     };
     let fits = |cache: &Cache| {
-        is_visible(cache, rules.visibility_lag, now)
+        is_visible(cache, lag, now)
             && (ids.is_empty() || ids.contains(&cache.id))
             && names.iter().all(|any| any.iter().any(|name| same(cache, name)))
     };
     let candidates: BTreeSet<u64> = match names.first() {
         _ if !ids.is_empty() => ids.iter().filter_map(|id| state.caches.number(id)).collect(),
-        Some(names) if !rules.loose_names => names.iter().flat_map(|name| state.caches.named(name)).collect(),
+        Some(names) if !loose => names.iter().flat_map(|name| state.caches.named(name)).collect(),
         _ => state.caches.iter().map(|(number, _)| number).collect(),
     };
     let found: Vec<(u64, &Cache)> = candidates
@@ -242,7 +217,7 @@ fn describe(state: &mut State, mut params: Params, now: Timestamp) -> Result<Fie
         .skip(usize::try_from(offset).unwrap_or(usize::MAX))
         .take(usize::try_from(limit).unwrap_or(usize::MAX));
     let caches: Vec<Value> = page
-        .map(|(number, cache)| shape::cache(rules.shape, *number, cache))
+        .map(|(number, cache)| shape::cache(state.own.shape, *number, cache))
         .collect();
     Ok(Fields::from_iter([
         ("TotalCount".to_owned(), json!(found.len())),
@@ -332,7 +307,7 @@ fn most_suitable(state: &mut State, mut params: Params, now: Timestamp) -> Resul
     if let Some(number) = best {
         state.caches.change(number, |cache| cache.last_matched = Some(now));
         let cache = state.caches.get(number);
-        shown = cache.map_or(Value::Null, |cache| shape::cache(state.rules.shape, number, cache));
+        shown = cache.map_or(Value::Null, |cache| shape::cache(state.own.shape, number, cache));
     }
     Ok(Fields::from_iter([
         ("Found".to_owned(), json!(best.is_some())),

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use super::gateway::{Fields, State};
 use super::params::Params;
 use super::shape::rfc3339;
-use super::verify::SecretKey;
-use crate::cloud::{Received, Refusal};
+use crate::cloud::{Received, Refusal, StsKey, issue, knows_token};
 
 /// The one action that needs no signature.
 pub(crate) const UNSIGNED: &str = "AssumeRoleWithWebIdentity";
@@ -18,50 +17,6 @@ pub(crate) const ACTIONS: &[&str] = &["AssumeRole", UNSIGNED];
 const SKIP: &str = "SKIP";
 const DEFAULT_SECONDS: u64 = 7_200;
 const MOST_SECONDS: u64 = 43_200;
-
-/// What the identity side of the account knows.
-#[derive(Debug, Default)]
-pub(crate) struct Sts {
-    /// The only token that the identity provider signed; any will do when there is none.
-    pub(crate) oidc_token: Option<String>,
-    /// The key that the machine's role has now.
-    pub(crate) role_key: Option<StsKey>,
-    /// How long keys of the machine's role are good for.
-    pub(crate) role_lifetime: Option<Duration>,
-}
-
-/// A temporary key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StsKey {
-    /// Its id, `TmpSecretId`.
-    pub id: String,
-    /// Its secret, `TmpSecretKey`.
-    pub secret: String,
-    /// The token that goes with it.
-    pub token: String,
-    /// When all of it ends.
-    pub expires: Timestamp,
-}
-
-impl std::fmt::Debug for StsKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "StsKey({}, until {})", self.id, self.expires)
-    }
-}
-
-/// Makes a key that verifies from now on.
-pub(crate) fn issue(state: &mut State, lifetime: Duration) -> StsKey {
-    let key = StsKey {
-        id: format!("AKID-{}", state.mint.hex(40)),
-        secret: format!("tMpSeCrEt{}=", state.mint.hex(32)),
-        token: format!("{}-{}_{}", state.mint.hex(48), state.mint.hex(64), state.mint.hex(32)),
-        expires: state.now() + lifetime,
-    };
-    let session = Some((key.token.clone(), key.expires));
-    let secret = key.secret.clone();
-    state.verifier.add(key.id.clone(), SecretKey { secret, session });
-    key
-}
 
 /// The call that gets a first key carries none, and says so.
 pub(crate) fn check_unsigned(request: &Received) -> Result<(), Refusal> {
@@ -99,9 +54,7 @@ pub(crate) fn call(state: &mut State, action: &str, mut params: Params, now: Tim
     if action == UNSIGNED {
         params.required("ProviderId")?;
         let token = params.required("WebIdentityToken")?;
-        let known = state.sts.oidc_token.as_ref().is_none_or(|known| *known == token);
-        state.received_secrets.insert(token);
-        if !known {
+        if !knows_token(state, token) {
             let message = "The web identity token cannot be verified.";
             return Err(Refusal::new(200, "InvalidParameter.WebIdentityTokenError", message));
         }

@@ -1,68 +1,34 @@
 //! The gateway's check of a TC3-HMAC-SHA256 signature, written from the documented definition and from nobody's client.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use hmac::{Hmac, KeyInit, Mac};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::cloud::{Received, Refusal};
+use crate::cloud::{Key, Keys, Received, Refusal, hmac};
 
 const ALGORITHM: &str = "TC3-HMAC-SHA256";
 const TERMINATOR: &str = "tc3_request";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A key that may call.
-#[derive(Clone)]
-pub struct SecretKey {
-    /// Its secret.
-    pub secret: String,
-    /// The token that belongs to a temporary key, and when both end.
-    pub session: Option<(String, Timestamp)>,
-}
-
-impl std::fmt::Debug for SecretKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("SecretKey(…)")
-    }
-}
-
 /// Knows the keys.
 #[derive(Debug, Default)]
 pub struct Verifier {
-    keys: HashMap<String, SecretKey>,
+    pub(crate) keys: Keys,
     action_must_be_signed: bool,
 }
 
 impl Verifier {
     /// Lets a key call.
-    pub fn add(&mut self, id: impl Into<String>, key: SecretKey) {
-        self.keys.insert(id.into(), key);
-    }
-
-    /// Takes a key away.
-    pub fn remove(&mut self, id: &str) {
-        self.keys.remove(id);
+    pub fn add(&mut self, id: impl Into<String>, key: Key) {
+        self.keys.0.insert(id.into(), key);
     }
 
     /// Whether `x-tc-action` must be among the signed headers; both ways are published.
     pub fn require_signed_action(&mut self, required: bool) {
         self.action_must_be_signed = required;
-    }
-
-    /// Every secret and every token it knows.
-    pub fn secrets(&self) -> Vec<String> {
-        let keys = self.keys.values();
-        keys.flat_map(|key| {
-            [
-                Some(key.secret.clone()),
-                key.session.as_ref().map(|(token, _)| token.clone()),
-            ]
-        })
-        .flatten()
-        .collect()
     }
 
     /// The id of the key that signed the request for `service`. The clock that timestamps are compared with is `skew`
@@ -111,17 +77,17 @@ impl Verifier {
         );
         let mut signing_key = format!("TC3{}", key.secret).into_bytes();
         for part in [&claim.date, service, TERMINATOR] {
-            signing_key = hmac(&signing_key, part);
+            signing_key = hmac(&signing_key, part.as_bytes());
         }
-        if hex::encode(hmac(&signing_key, &to_sign)) != claim.signature {
+        if hex::encode(hmac(&signing_key, to_sign.as_bytes())) != claim.signature {
             return Err(mismatch("the signature is not the one computed here"));
         }
         Ok(claim.key_id)
     }
 
-    fn key(&self, id: &str, request: &Received, now: Timestamp) -> Result<&SecretKey, Refusal> {
+    fn key(&self, id: &str, request: &Received, now: Timestamp) -> Result<&Key, Refusal> {
         let unknown = || failure("SecretIdNotFound", "the SecretId does not exist");
-        let key = self.keys.get(id).ok_or_else(unknown)?;
+        let key = self.keys.0.get(id).ok_or_else(unknown)?;
         let given: Vec<&str> = request
             .headers
             .iter()
@@ -226,13 +192,4 @@ fn canonical_request(request: &Received, claim: &Claim) -> Option<String> {
         request.query,
         claim.signed.join(";"),
     ))
-}
-
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        return Vec::new();
-    };
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
 }

@@ -8,7 +8,9 @@
 )]
 
 mod caches;
+mod ebs;
 mod faults;
+mod foreign;
 mod neighbours;
 mod signatures;
 mod support;

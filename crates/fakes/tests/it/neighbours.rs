@@ -268,3 +268,27 @@ async fn keys_come_and_go() {
     assert!(!format!("{key:?}{fake:?}").contains(&key.secret));
     Caller::with_key(&fake, &key).eci("ListUsage", &[]).await.ok();
 }
+
+#[tokio::test]
+async fn keys_end_by_the_services_time_and_dates_by_the_gateways() {
+    let fake = FakeEci::start().await;
+    let key = fake.issue_key(Duration::from_secs(900));
+    let caller = Caller::with_key(&fake, &key);
+    let region = [("RegionId", "cn-hangzhou")];
+    let call = async |at| caller.at("2018-08-08", "ListUsage", &region, at).await;
+    fake.age(Duration::from_secs(899));
+    call(jiff::Timestamp::now()).await.ok();
+    fake.set_clock_skew(jiff::SignedDuration::from_hours(5));
+    call(fake.now() + jiff::SignedDuration::from_hours(5)).await.ok();
+    fake.set_clock_skew(jiff::SignedDuration::from_secs(-899));
+    fake.age(Duration::from_secs(1));
+    let answer = call(jiff::Timestamp::now()).await;
+    assert_eq!((answer.status, answer.code()), (400, "InvalidSecurityToken.Expired"));
+    // The role's key is renewed in the same way.
+    fake.set_role_lifetime(Duration::from_secs(900));
+    let uri = fake.credentials_uri();
+    let read = async || http().get(&uri).send().await.unwrap().bytes().await.unwrap();
+    let first = read().await;
+    fake.age(Duration::from_secs(900));
+    assert_ne!(first, read().await);
+}

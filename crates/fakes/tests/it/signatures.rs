@@ -42,7 +42,7 @@ impl Vector {
     }
 
     fn verify(&self) -> Result<String, Refusal> {
-        self.verifier().verify(&self.received(), self.now)
+        self.verifier().verify(&self.received(), self.now, SignedDuration::ZERO)
     }
 
     fn header(&mut self, name: &str) -> &mut String {
@@ -226,7 +226,9 @@ fn each_defect_has_its_code() {
         if vector.id.ends_with('x') {
             verifier = Verifier::default();
         }
-        let refusal = verifier.verify(&vector.received(), vector.now).unwrap_err();
+        let refusal = verifier
+            .verify(&vector.received(), vector.now, SignedDuration::ZERO)
+            .unwrap_err();
         assert_eq!(
             (refusal.code.as_str(), refusal.status),
             (*code, *status),
@@ -257,7 +259,9 @@ fn a_token_ends() {
             session,
         },
     );
-    let refusal = verifier.verify(&vector.received(), vector.now).unwrap_err();
+    let refusal = verifier
+        .verify(&vector.received(), vector.now, SignedDuration::ZERO)
+        .unwrap_err();
     assert_eq!(refusal.code, "InvalidSecurityToken.Expired");
 }
 
@@ -265,9 +269,15 @@ fn a_token_ends() {
 fn a_nonce_is_good_once() {
     let vector = vector("v3-create-minimal/minimal");
     let mut verifier = vector.verifier();
-    assert!(verifier.verify(&vector.received(), vector.now).is_ok());
+    assert!(
+        verifier
+            .verify(&vector.received(), vector.now, SignedDuration::ZERO)
+            .is_ok()
+    );
     let later = vector.now + SignedDuration::from_secs(899);
-    let refusal = verifier.verify(&vector.received(), later).unwrap_err();
+    let refusal = verifier
+        .verify(&vector.received(), later, SignedDuration::ZERO)
+        .unwrap_err();
     assert_eq!(refusal.code, "SignatureNonceUsed");
 }
 

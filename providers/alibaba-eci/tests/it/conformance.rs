@@ -1,3 +1,9 @@
-//! The contract, case by case.
+//! The contract, case by case, and what clouds share beyond it.
 
-imagecache_conformance::conformance_suite!(crate::support::harness);
+mod provider {
+    imagecache_conformance::conformance_suite!(crate::support::harness);
+}
+
+mod cloud {
+    imagecache_conformance::cloud_suite!(crate::support::Cloud::start);
+}

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use imagecache_core::{CacheProvider as _, ErrorKind};
 use imagecache_fakes::eci::Fault;
-use serde_json::json;
 
 use crate::support::{Cloud, begin, key, spec};
 
@@ -53,44 +52,6 @@ async fn what_passes_is_tried_again_in_the_same_call() {
         assert_eq!(cloud.fake.calls(action), 2, "{action} {fault:?}");
         assert_eq!(cloud.fake.creations(), 1, "{action} {fault:?}");
     }
-}
-
-#[tokio::test]
-async fn a_delete_survives_the_same() {
-    for fault in [
-        Fault::ServerErrorBefore,
-        Fault::ServerErrorAfter,
-        Fault::NoAnswer,
-        Fault::CutBody,
-    ] {
-        let cloud = Cloud::start().await;
-        let provider = cloud.open();
-        let (key, _, _) = begin(&provider).await;
-        cloud.fake.inject(DELETE, fault.clone(), 1);
-        provider
-            .delete(&key)
-            .await
-            .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert_eq!(cloud.fake.caches().len(), 0, "{fault:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_answer_of_something_in_between_is_an_outage() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open();
-    let (spec, key) = (spec(), key(&spec()));
-    cloud.fake.inject(CREATE, Fault::WrongJson, 1);
-    let error = provider.ensure(&key, &spec).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.message().contains("proxy"), "{error}");
-    // It was made all the same, and is found.
-    assert_eq!(
-        provider.ensure(&key, &spec).await.unwrap().id.as_str(),
-        cloud.only_cache().id
-    );
-    cloud.fake.inject(DESCRIBE, Fault::WrongJson, 1);
-    assert_eq!(provider.list().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -168,27 +129,4 @@ async fn an_undocumented_refusal_to_delete_is_judged_by_what_is_left() {
     assert_eq!(cloud.fake.caches().len(), 1);
     provider.delete(&key).await.unwrap();
     assert_eq!(cloud.fake.caches().len(), 0);
-}
-
-#[tokio::test]
-async fn nothing_is_called_before_it_is_needed() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open();
-    let spec = imagecache_core::CacheSpec {
-        platform: Some("linux/arm64".parse().unwrap()),
-        ..spec()
-    };
-    let error = provider.ensure(&key(&spec), &spec).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(cloud.fake.calls(DESCRIBE) + cloud.fake.calls(CREATE), 0);
-}
-
-#[tokio::test]
-async fn a_cache_costs_two_calls_and_a_list_one_a_page() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open_with(Some("x"), json!({"page_size": 50}));
-    begin(&provider).await;
-    assert_eq!((cloud.fake.calls(DESCRIBE), cloud.fake.calls(CREATE)), (1, 1));
-    provider.list().await.unwrap();
-    assert_eq!(cloud.fake.calls(DESCRIBE), 2);
 }

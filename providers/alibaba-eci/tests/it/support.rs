@@ -1,22 +1,14 @@
 //! A provider with its cloud and its clock under control.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use imagecache_alibaba_eci::{AlibabaConfig, AlibabaProvider, Environment};
-use imagecache_conformance::{Fault, Harness};
-use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Clock, ImageRef};
-use imagecache_fakes::eci::{BuildEnd, CacheView, FakeEci};
+use imagecache_conformance::cloud::{CloudHarness, Opens};
+pub use imagecache_conformance::cloud::{DEADLINE, OWNER, PASSWORD};
+use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Clock};
+use imagecache_fakes::eci::{CacheView, FakeEci};
 use serde_json::{Value, json};
-
-/// Who the provider under test is.
-pub const OWNER: &str = "cluster-1";
-/// The build deadline of the configuration under test.
-pub const DEADLINE: Duration = Duration::from_secs(60 * 60);
-/// A registry password.
-pub const PASSWORD: &str = "hunter2-in-a-spec";
 
 /// A cloud, and providers that use it.
 #[derive(Clone)]
@@ -113,71 +105,16 @@ pub async fn begin(provider: &AlibabaProvider) -> (CacheKey, CacheSpec, CacheSta
     (key, spec, state)
 }
 
-/// Drives a provider for the conformance suite.
-pub struct EciHarness {
-    cloud: Cloud,
-    provider: Mutex<Arc<AlibabaProvider>>,
-    outage: AtomicBool,
-}
-
-/// A harness for the conformance suite.
-pub async fn harness() -> EciHarness {
-    let cloud = Cloud::start().await;
-    let provider = Mutex::new(cloud.open());
-    EciHarness {
-        cloud,
-        provider,
-        outage: AtomicBool::new(false),
-    }
-}
-
 #[async_trait]
-impl Harness for EciHarness {
-    fn provider(&self) -> Arc<dyn CacheProvider> {
-        Arc::<AlibabaProvider>::clone(&self.provider.lock().unwrap())
+impl Opens for Cloud {
+    async fn open_as(&self, owner: Option<&str>) -> Arc<dyn CacheProvider> {
+        self.open_with(owner, json!({}))
     }
+}
 
-    async fn restart(&self) -> Arc<dyn CacheProvider> {
-        *self.provider.lock().unwrap() = self.cloud.open();
-        self.provider()
-    }
+imagecache_conformance::faked_cloud! { Cloud { fakes: imagecache_fakes::eci, delete: "DeleteImageCache" } }
 
-    fn image(&self, n: usize) -> ImageRef {
-        format!("registry.example.com/image:{n}").parse().unwrap()
-    }
-
-    async fn finish_builds(&self) {
-        self.cloud.fake.finish_builds();
-        // A build in an outage hangs until its deadline has passed.
-        if self.outage.swap(false, Ordering::SeqCst) {
-            self.cloud.fake.advance(DEADLINE + Duration::from_secs(1));
-        }
-    }
-
-    fn inject(&self, fault: Fault) {
-        self.cloud.fake.fail_next_build(match fault {
-            Fault::ImageMissing => BuildEnd::Failed {
-                reason: "Failed".to_owned(),
-                message: "Failed to pull image \"registry.example.com/image:0\": manifest unknown".to_owned(),
-            },
-            Fault::Outage => {
-                self.outage.store(true, Ordering::SeqCst);
-                BuildEnd::Hangs
-            }
-        });
-    }
-
-    fn builds_started(&self) -> usize {
-        self.cloud.fake.creations()
-    }
-
-    fn advance(&self, by: Duration) {
-        self.cloud.fake.advance(by);
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        let mut secrets = self.cloud.fake.secrets();
-        secrets.push(PASSWORD.to_owned());
-        secrets
-    }
+/// What the conformance suite drives.
+pub async fn harness() -> CloudHarness<Cloud> {
+    CloudHarness::new(Cloud::start().await).await
 }

@@ -1,8 +1,5 @@
 //! Never a second cache that is billed: lost answers, lagging lists, dead tokens, restarts, several providers at once.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use imagecache_core::{CacheProvider as _, ErrorKind, Phase, RegistryCredential, Secret};
@@ -39,69 +36,6 @@ async fn a_crash_after_the_call_costs_nothing() {
     let again = provider.ensure(&key, &spec).await.unwrap();
     assert_eq!((again.id, again.phase), (first.id, Phase::Pending));
     assert_eq!(cloud.fake.creations(), 1);
-}
-
-/// Runs `future` for as many polls, then drops it in the middle of whatever it does, as a killed process would.
-async fn cut_short<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(fewer) => {
-            left = fewer;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
-}
-
-#[tokio::test]
-async fn fifty_crashes_cost_nothing() {
-    let cloud = Cloud::start().await;
-    // So that every process in turn has to rely on the token.
-    cloud.fake.set_visibility_lag(Duration::from_secs(3600));
-    let (spec, key) = (spec(), key(&spec()));
-    let mut done = 0;
-    for crash in 0..50 {
-        let provider = cloud.open();
-        if let Some(state) = cut_short(provider.ensure(&key, &spec), crash % 25).await {
-            assert_eq!(state.unwrap().id.as_str(), cloud.only_cache().id);
-            done += 1;
-        }
-        assert!(cloud.fake.creations() <= 1, "after crash {crash}");
-    }
-    assert!((1..=45).contains(&done), "{done} of 50 were not cut short");
-    cloud.fake.advance(Duration::from_secs(3601));
-    let listed = cloud.open().list().await.unwrap();
-    assert_eq!(listed.len(), 1, "no orphan beside it");
-    assert_eq!(cloud.fake.creations(), 1);
-}
-
-#[tokio::test]
-async fn a_lagging_list_is_not_an_absence() {
-    let cloud = Cloud::start().await;
-    cloud.fake.set_visibility_lag(Duration::from_secs(20));
-    let provider = cloud.open();
-    let (key, spec, first) = begin(&provider).await;
-    for _ in 0..3 {
-        let again = provider.ensure(&key, &spec).await.unwrap();
-        assert_eq!((&again.id, again.phase), (&first.id, Phase::Pending));
-    }
-    assert_eq!(cloud.fake.calls(CREATE), 1, "nothing is asked twice");
-    cloud.fake.advance(Duration::from_secs(21));
-    assert_eq!(provider.get(&key).await.unwrap().unwrap().id, first.id);
-    assert_eq!(provider.ensure(&key, &spec).await.unwrap().id, first.id);
-    assert_eq!(cloud.fake.creations(), 1);
-}
-
-#[tokio::test]
-async fn what_is_not_listed_yet_is_deleted_all_the_same() {
-    let cloud = Cloud::start().await;
-    cloud.fake.set_visibility_lag(Duration::from_secs(20));
-    let provider = cloud.open();
-    let (key, _, _) = begin(&provider).await;
-    provider.delete(&key).await.unwrap();
-    assert_eq!(cloud.fake.caches().len(), 0);
 }
 
 #[tokio::test]

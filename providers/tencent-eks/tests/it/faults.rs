@@ -38,24 +38,6 @@ async fn what_certainly_did_nothing_is_tried_again_in_the_same_call() {
 }
 
 #[tokio::test]
-async fn a_delete_survives_the_same() {
-    for fault in [
-        Fault::ServerErrorBefore,
-        Fault::ServerErrorAfter,
-        Fault::NoAnswer,
-        Fault::CutBody,
-    ] {
-        let cloud = Cloud::start().await;
-        let provider = cloud.open().await;
-        let (key, _, _) = begin(&provider).await;
-        cloud.fake.inject(DELETE, fault.clone(), 1);
-        let deleted = provider.delete(&key).await;
-        deleted.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert_eq!(cloud.fake.caches().len(), 0, "{fault:?}");
-    }
-}
-
-#[tokio::test]
 async fn what_stays_wrong_is_asked_once_and_called_what_it_is() {
     for (code, kind) in [
         ("InvalidParameter.SubnetNotExist", ErrorKind::InvalidSpec),
@@ -85,27 +67,6 @@ async fn what_stays_wrong_is_asked_once_and_called_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_put_right() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    cloud.fake.set_clock_skew(jiff::SignedDuration::from_mins(10));
-    begin(&provider).await;
-    assert!(cloud.fake.rejected("AuthFailure.SignatureExpire") > 0);
-}
-
-#[tokio::test]
-async fn a_build_that_must_not_be_deleted_is_deleted_later() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let (key, _, _) = begin(&provider).await;
-    cloud.fake.refuse_deletes_while_building(true);
-    assert_eq!(provider.delete(&key).await.unwrap_err().kind(), ErrorKind::Conflict);
-    cloud.fake.finish_builds();
-    provider.delete(&key).await.unwrap();
-    assert_eq!(cloud.fake.caches().len(), 0);
-}
-
-#[tokio::test]
 async fn caches_are_deleted_together_and_absent_ones_are_fine() {
     let cloud = Cloud::start().await;
     let (one, two) = (cloud.open().await, cloud.open().await);
@@ -121,29 +82,4 @@ async fn caches_are_deleted_together_and_absent_ones_are_fine() {
     assert_eq!(cloud.fake.caches().len(), 1, "the fake lied about one");
     two.delete(&key).await.unwrap();
     assert_eq!(cloud.fake.caches().len(), 0);
-}
-
-#[tokio::test]
-async fn a_cache_costs_two_calls_and_a_list_one_a_page() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let before = cloud.fake.calls(DESCRIBE);
-    begin(&provider).await;
-    assert_eq!((cloud.fake.calls(DESCRIBE) - before, cloud.fake.calls(CREATE)), (1, 1));
-    provider.list().await.unwrap();
-    assert_eq!(cloud.fake.calls(DESCRIBE) - before, 2);
-}
-
-#[tokio::test]
-async fn nothing_is_called_before_it_is_needed() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let before = cloud.fake.calls(DESCRIBE);
-    let spec = imagecache_core::CacheSpec {
-        platform: Some("linux/arm64".parse().unwrap()),
-        ..spec()
-    };
-    let error = provider.ensure(&key(&spec), &spec).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!((cloud.fake.calls(DESCRIBE) - before, cloud.fake.calls(CREATE)), (0, 0));
 }

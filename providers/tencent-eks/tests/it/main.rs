@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod answers;
 mod conformance;
 mod credentials;
 mod faults;

@@ -1,10 +1,8 @@
 //! Never a second cache that is billed: lost answers, lagging lists, crashes, several providers at once.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
+use imagecache_conformance::cloud::cut_short;
 use imagecache_core::{CacheKey, CacheProvider as _, ErrorKind, Phase};
 use imagecache_fakes::tke::Fault;
 use serde_json::json;
@@ -119,39 +117,6 @@ async fn a_code_that_nobody_knows_may_have_done_something() {
     assert_eq!(cloud.fake.calls(CREATE), 1);
 }
 
-/// Runs `future` for as many polls, then drops it in the middle of whatever it does, as a killed process would.
-async fn cut_short<F: Future>(future: F, polls: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = polls;
-    poll_fn(|context| match left.checked_sub(1) {
-        None => Poll::Ready(None),
-        Some(fewer) => {
-            left = fewer;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
-}
-
-#[tokio::test]
-async fn fifty_crashes_cost_nothing() {
-    let cloud = Cloud::start().await;
-    cloud.fake.set_visibility_lag(SHORT_LAG);
-    let (spec, key) = (spec(), key(&spec()));
-    let mut done = 0;
-    for crash in 0..50 {
-        let provider = cloud.open().await;
-        if let Some(state) = cut_short(provider.ensure(&key, &spec), crash % 25).await {
-            assert_eq!(state.unwrap().id.as_str(), cloud.only_cache().id);
-            done += 1;
-        }
-        assert!(cloud.fake.creations() <= 1, "after crash {crash}");
-    }
-    assert!((1..=45).contains(&done), "{done} of 50 were not cut short");
-    assert_eq!(cloud.open().await.list().await.unwrap().len(), 1, "no orphan beside it");
-    assert_eq!(cloud.fake.creations(), 1);
-}
-
 #[tokio::test]
 async fn fifty_calls_that_are_given_up_cost_nothing() {
     let cloud = Cloud::start().await;
@@ -207,20 +172,6 @@ async fn a_lagging_list_is_not_an_absence() {
     cloud.fake.advance(LAG * 2);
     assert_eq!(provider.ensure(&key, &spec).await.unwrap().id, first.id);
     assert_eq!(cloud.fake.creations(), 1);
-}
-
-#[tokio::test]
-async fn what_is_not_listed_yet_is_deleted_all_the_same() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    cloud.fake.set_visibility_lag(SHORT_LAG);
-    let (key, spec, first) = begin(&provider).await;
-    provider.delete(&key).await.unwrap();
-    assert_eq!(cloud.fake.caches().len(), 0);
-    // And made again at once.
-    let second = provider.ensure(&key, &spec).await.unwrap();
-    assert_ne!(second.id, first.id);
-    assert_eq!(second.id.as_str(), cloud.only_cache().id);
 }
 
 #[tokio::test]

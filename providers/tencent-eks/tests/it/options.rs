@@ -70,6 +70,8 @@ fn full_spec() -> CacheSpec {
     spec.options.flash = Some(true);
     spec.options.alibaba.security_group_id = Some("sg-alibaba".to_owned());
     spec.options.resolv_conf = Some("nameserver 1.1.1.1\n".to_owned());
+    spec.options.tencent.vpc_id = Some("vpc-11111111".to_owned());
+    spec.options.tencent.subnet_id = Some("subnet-11111111".to_owned());
     spec.options.tencent.security_group_ids = vec!["sg-11111111".to_owned(), "sg-22222222".to_owned()];
     spec.options.tencent.eip_attributes = Some("{\"InternetMaxBandwidthOut\":2}".to_owned());
     spec
@@ -95,8 +97,8 @@ async fn every_option_of_a_spec_arrives() {
         "Images": ["registry.example.com/app/web:1.2.3"],
         "ImageCacheSize": 25,
         "RetentionDays": 7,
-        "VpcId": "vpc-12345678",
-        "SubnetId": "subnet-12345678",
+        "VpcId": "vpc-11111111",
+        "SubnetId": "subnet-11111111",
         "SecurityGroupIds": ["sg-11111111", "sg-22222222"],
         "ImageRegistryCredentials": [{"Server": "registry.example.com:5000", "Username": "robot$puller", "Password": PASSWORD}],
         "AutoCreateEip": true,
@@ -145,4 +147,20 @@ async fn a_public_address_is_made_by_the_service() {
     let expected = json!({"DeletePolicy": "", "InternetServiceProvider": "BGP", "InternetMaxBandwidthOut": 10});
     assert_eq!(asked["AutoCreateEipAttribute"], expected);
     assert!(asked.get("ExistedEipId").is_none(), "one excludes the other");
+}
+
+#[tokio::test]
+async fn a_subnet_of_ones_own_is_in_the_configured_vpc_unless_that_is_named_too() {
+    for (vpc, subnet, expected) in [
+        (None, Some("subnet-own"), ("vpc-12345678", "subnet-own")),
+        (Some("vpc-own"), Some("subnet-own"), ("vpc-own", "subnet-own")),
+        (Some("vpc-own"), None, ("vpc-own", "subnet-12345678")),
+    ] {
+        let mut spec = spec();
+        spec.options.tencent.vpc_id = vpc.map(str::to_owned);
+        spec.options.tencent.subnet_id = subnet.map(str::to_owned);
+        let asked = asked(json!({}), &spec).await;
+        let sent = (asked["VpcId"].as_str().unwrap(), asked["SubnetId"].as_str().unwrap());
+        assert_eq!(sent, expected, "{vpc:?} {subnet:?}");
+    }
 }

@@ -6,7 +6,7 @@ use imagecache_core::{CacheProvider as _, ErrorKind, Phase, Progress, Retention}
 use imagecache_fakes::tke::{BuildEnd, Shape};
 use serde_json::json;
 
-use crate::support::{Cloud, DEADLINE, OWNER, begin, key, spec};
+use crate::support::{Cloud, OWNER, begin, key, spec};
 
 #[tokio::test]
 async fn a_build_is_followed_to_ready_in_every_shape_of_answers() {
@@ -51,66 +51,6 @@ async fn a_build_is_followed_to_ready_in_every_shape_of_answers() {
 }
 
 #[tokio::test]
-async fn states_that_nobody_documents_are_shown_as_they_are() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let (key, spec, state) = begin(&provider).await;
-    for word in ["Updating", "Deleting", "ExpiredSoon"] {
-        cloud.fake.set_status(state.id.as_str(), word);
-        let unknown = Phase::Unknown(word.to_owned());
-        assert_eq!(provider.get(&key).await.unwrap().unwrap().phase, unknown);
-        assert_eq!(provider.ensure(&key, &spec).await.unwrap().phase, unknown);
-    }
-    assert_eq!(cloud.fake.creations(), 1);
-}
-
-#[tokio::test]
-async fn a_failed_update_is_made_again() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let (key, spec, state) = begin(&provider).await;
-    cloud.fake.set_status(state.id.as_str(), "UpdateFailed");
-    let stalled = provider.get(&key).await.unwrap().unwrap();
-    assert!(matches!(stalled.phase, Phase::Stalled(_)), "{stalled:?}");
-    let updating = provider.ensure(&key, &spec).await.unwrap();
-    assert_eq!(updating.phase, Phase::Unknown("Updating".to_owned()));
-    assert_eq!(updating.id, state.id);
-    assert_eq!(cloud.only_cache().status, "Updating");
-    cloud.fake.finish_builds();
-    assert_eq!(provider.get(&key).await.unwrap().unwrap().phase, Phase::Ready);
-    // It stays ours.
-    assert_eq!(provider.list().await.unwrap().len(), 1);
-    assert_eq!(cloud.fake.creations(), 1);
-}
-
-#[tokio::test]
-async fn a_hanging_build_is_begun_anew_and_fails_at_last() {
-    let cloud = Cloud::start().await;
-    let provider = cloud.open().await;
-    let (key, spec, first) = begin(&provider).await;
-    let mut ids = vec![first.id];
-    for attempt in 1..=3 {
-        cloud.fake.advance(DEADLINE - Duration::from_secs(5));
-        let state = provider.get(&key).await.unwrap().unwrap();
-        assert_eq!(state.phase, Phase::Creating, "in time");
-        cloud.fake.advance(Duration::from_secs(10));
-        let state = provider.get(&key).await.unwrap().unwrap();
-        let failure = state.phase.failure().unwrap();
-        assert_eq!(failure.kind, ErrorKind::Unavailable);
-        assert!(failure.message.contains("auto_create_eip"), "{}", failure.message);
-        if attempt == 3 {
-            assert!(matches!(state.phase, Phase::Failed(_)), "{:?}", state.phase);
-            break;
-        }
-        assert!(matches!(state.phase, Phase::Stalled(_)), "{:?}", state.phase);
-        let next = provider.ensure(&key, &spec).await.unwrap();
-        assert!(!ids.contains(&next.id), "another build");
-        ids.push(next.id);
-        assert_eq!(cloud.fake.caches().len(), 1, "the one that hung is gone");
-    }
-}
-
-#[tokio::test]
 async fn a_failed_cache_is_removed_after_its_day_and_made_anew_when_asked() {
     let cloud = Cloud::start().await;
     let provider = cloud.open().await;
@@ -150,4 +90,19 @@ async fn the_service_says_which_cache_suits() {
     let images = ["registry.example.com/somebody/else:1".parse().unwrap()];
     let suitable = provider.most_suitable(&images).await.unwrap().unwrap();
     assert_eq!((suitable.id.as_str(), suitable.key), (foreign.as_str(), None));
+}
+
+#[tokio::test]
+async fn a_deadline_of_ones_own() {
+    let cloud = Cloud::start().await;
+    let changes = json!({"build_deadline": "5m", "build_attempts": 1});
+    let provider = cloud.open_with(Some(OWNER), changes).await;
+    let (key, _, _) = begin(&provider).await;
+    cloud.fake.advance(Duration::from_secs(301));
+    let state = provider.get(&key).await.unwrap().unwrap();
+    assert!(
+        matches!(&state.phase, Phase::Failed(failure) if failure.message.contains("5m")),
+        "{:?}",
+        state.phase
+    );
 }

@@ -1,24 +1,18 @@
 //! A provider with its cloud and its clock under control.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use imagecache_conformance::{Fault, Harness};
-use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Clock, ImageRef};
-use imagecache_fakes::tke::{BuildEnd, CacheView, FakeTke};
+use imagecache_conformance::cloud::{CloudHarness, Opens};
+pub use imagecache_conformance::cloud::{DEADLINE, OWNER, PASSWORD};
+use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Clock};
+use imagecache_fakes::tke::{CacheView, FakeTke};
 use imagecache_tencent_eks::{Environment, TencentConfig, TencentProvider};
 use serde_json::{Value, json};
 
-/// Who the provider under test is.
-pub const OWNER: &str = "cluster-1";
-/// The build deadline of the configuration under test.
-pub const DEADLINE: Duration = Duration::from_secs(60 * 60);
 /// Longer than lists are believed to lag.
 pub const LAG: Duration = Duration::from_secs(31);
-/// A registry password.
-pub const PASSWORD: &str = "hunter2-in-a-spec";
 
 /// A cloud, and providers that use it.
 #[derive(Clone)]
@@ -120,72 +114,20 @@ pub async fn begin(provider: &TencentProvider) -> (CacheKey, CacheSpec, CacheSta
     (key, spec, state)
 }
 
-/// Drives a provider for the conformance suite.
-pub struct TkeHarness {
-    cloud: Cloud,
-    provider: Mutex<Arc<TencentProvider>>,
-    outage: AtomicBool,
-}
-
-/// A harness for the conformance suite.
-pub async fn harness() -> TkeHarness {
-    let cloud = Cloud::start().await;
-    let provider = Mutex::new(cloud.open().await);
-    TkeHarness {
-        cloud,
-        provider,
-        outage: AtomicBool::new(false),
-    }
-}
-
 #[async_trait]
-impl Harness for TkeHarness {
-    fn provider(&self) -> Arc<dyn CacheProvider> {
-        Arc::<TencentProvider>::clone(&self.provider.lock().unwrap())
-    }
-
-    async fn restart(&self) -> Arc<dyn CacheProvider> {
-        let provider = self.cloud.open().await;
-        *self.provider.lock().unwrap() = provider;
-        self.provider()
-    }
-
-    fn image(&self, n: usize) -> ImageRef {
-        format!("registry.example.com/image:{n}").parse().unwrap()
-    }
-
-    async fn finish_builds(&self) {
-        self.cloud.fake.finish_builds();
-        // A build in an outage hangs until its deadline has passed.
-        if self.outage.swap(false, Ordering::SeqCst) {
-            self.cloud.fake.advance(DEADLINE + Duration::from_secs(1));
+impl Opens for Cloud {
+    async fn open_as(&self, owner: Option<&str>) -> Arc<dyn CacheProvider> {
+        match owner {
+            Some(_) => self.open_with(owner, json!({})).await,
+            // The command line has no time to only look.
+            None => self.start_provider(None, json!({})),
         }
     }
+}
 
-    fn inject(&self, fault: Fault) {
-        self.cloud.fake.fail_next_build(match fault {
-            Fault::ImageMissing => BuildEnd::Failed {
-                reason: "PullFailed".to_owned(),
-                message: "Failed to pull image \"registry.example.com/image:0\": manifest unknown".to_owned(),
-            },
-            Fault::Outage => {
-                self.outage.store(true, Ordering::SeqCst);
-                BuildEnd::Hangs
-            }
-        });
-    }
+imagecache_conformance::faked_cloud! { Cloud { fakes: imagecache_fakes::tke, delete: "DeleteImageCaches" } }
 
-    fn builds_started(&self) -> usize {
-        self.cloud.fake.creations()
-    }
-
-    fn advance(&self, by: Duration) {
-        self.cloud.fake.advance(by);
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        let mut secrets = self.cloud.fake.secrets();
-        secrets.push(PASSWORD.to_owned());
-        secrets
-    }
+/// What the conformance suite drives.
+pub async fn harness() -> CloudHarness<Cloud> {
+    CloudHarness::new(Cloud::start().await).await
 }

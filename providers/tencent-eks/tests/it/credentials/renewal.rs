@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use imagecache_core::CacheProvider as _;
+use imagecache_core::{CacheProvider as _, system_clock};
+use imagecache_tencent_eks::{TencentConfig, TencentProvider};
 
-use super::cloud::{Key, LIFETIME, ROLE};
+use super::cloud::{Key, LIFETIME, REGION, ROLE};
 use super::machine::Machine;
 
 #[tokio::test]
@@ -46,4 +47,16 @@ async fn an_assumed_role_is_renewed_with_its_base() {
     // The base has ended too: the third key is its next.
     assert_eq!(machine.signer_of(&provider).await.unwrap(), Key::named("Issued4", true));
     assert_eq!(machine.cloud.calls("role"), 2);
+}
+
+#[tokio::test]
+async fn the_process_environment_is_read_by_open_only() {
+    // `open` must work without any of the vendor's variables: nothing is asked before the first call.
+    let mut config = TencentConfig {
+        region: REGION.to_owned(),
+        ..TencentConfig::default()
+    };
+    config.defaults.vpc_id = "vpc-01234567".to_owned();
+    config.defaults.subnet_id = "subnet-01234567".to_owned();
+    assert!(TencentProvider::open(config, None, system_clock()).is_ok());
 }
