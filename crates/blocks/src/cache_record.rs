@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::part::Part;
 use crate::snapshot::SnapshotId;
+use crate::snapshot_store::Published;
 
 /// Version of the record format.
 pub(crate) const CACHE_RECORD_VERSION: u32 = 1;
@@ -31,6 +32,9 @@ pub struct CacheRecord {
     /// The finished snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
+    /// How the snapshot is kept outside the directory, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
 }
 
 impl CacheRecord {
@@ -44,6 +48,7 @@ impl CacheRecord {
             images: Vec::new(),
             references: References::default(),
             snapshot: None,
+            published: None,
         }
     }
 

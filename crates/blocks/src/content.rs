@@ -126,18 +126,27 @@ struct RootFs {
 /// # Errors
 /// `Missing` when the manifest, its config or a layer is not in the store.
 pub fn image_stack(store: &dyn Store, manifest: &Digest) -> Result<ImageStack> {
-    let missing = |what: String| Error::Missing {
-        what,
-        store: store.location().into(),
+    stack_of(store, &image_diff_ids(store, manifest)?)
+}
+
+/// The diffIDs of the layers of the image with this manifest, lowest first.
+///
+/// # Errors
+/// `Missing` when the manifest or its config is not in the store, `Damaged` when it cannot be read.
+pub fn image_diff_ids(store: &dyn Store, manifest: &Digest) -> Result<Vec<Digest>> {
+    let read = |what: &str, digest: &Digest| {
+        store.blob(digest)?.ok_or_else(|| Error::Missing {
+            what: format!("{what} {digest}"),
+            store: store.location().into(),
+        })
     };
-    let read = |what: &str, digest: &Digest| store.blob(digest)?.ok_or_else(|| missing(format!("{what} {digest}")));
     let damaged = |what: &str, error: serde_json::Error| Error::damaged(what, error.to_string());
     let parsed: Manifest = serde_json::from_slice(&read("manifest", manifest)?)
         .map_err(|error| damaged(&format!("manifest {manifest}"), error))?;
     let digest = parsed.config.digest;
     let config: Config = serde_json::from_slice(&read("image config", &digest)?)
         .map_err(|error| damaged(&format!("image config {digest}"), error))?;
-    stack_of(store, &config.rootfs.diff_ids)
+    Ok(config.rootfs.diff_ids)
 }
 
 /// The stack of layers with these diffIDs, lowest first; each layer's patch is above it.

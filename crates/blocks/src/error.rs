@@ -97,6 +97,15 @@ pub enum Error {
     #[error("{0}")]
     Unsupported(String),
 
+    /// A service that keeps snapshots refused or did not answer.
+    #[error("{message}")]
+    Service {
+        /// Whose problem it is.
+        kind: ErrorKind,
+        /// What was tried, what was answered, and what to do.
+        message: String,
+    },
+
     /// Waiting was given up because the caller wanted it.
     #[error("cancelled while waiting for {0}")]
     Cancelled(String),
@@ -130,7 +139,8 @@ impl Error {
         }
     }
 
-    pub(crate) fn damaged(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+    /// Stored bytes that are not what was stored.
+    pub fn damaged(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self::Damaged {
             path: path.as_ref().to_owned(),
             reason: reason.into(),
@@ -159,6 +169,7 @@ impl Error {
             Self::ReadOnly { .. } => ErrorKind::PermissionDenied,
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Cancelled(_) => ErrorKind::Conflict,
+            Self::Service { kind, .. } => *kind,
         }
     }
 }

@@ -1,103 +1,90 @@
 //! Writing a volume out flat: what a block device made of the snapshot would hold.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use crate::block::{BLOCK, BLOCK_BYTES, BlockDigest};
+use crate::block::{BLOCK, BLOCK_BYTES, is_zero};
+use crate::directory::DirectoryStore;
 use crate::error::{Error, IoContext as _, Result};
-use crate::snapshot::{SnapshotManifest, Source};
-use crate::store::{ReadAt, Store, read_full};
+use crate::snapshot::SnapshotManifest;
+use crate::snapshot_store::{BlockVisitor, Published, SnapshotStore};
+use crate::volume_reader::damaged_block;
 
-/// Writes the volume to `file`, which is at `path`, and waits for the disk.
+/// Writes the volume to `file`, which is at `path`, and waits for the disk. Returns its size in bytes.
 ///
-/// Into a regular file zeros are left out (sparse). On a block device every byte is written. Each block is checked
-/// against its digest on the way. `progress` is told how many of the volume's bytes are done.
+/// Blocks come from `snapshots`, where the volume is kept as `published`, and each is checked against its digest on the
+/// way. Into a regular file zeros are left out (sparse). On a block device every byte is written.
 ///
 /// # Errors
-/// `Damaged` naming the file whose block is wrong.
+/// `Damaged` naming the file or snapshot whose block is wrong.
 pub fn export(
-    store: &dyn Store,
+    snapshots: &dyn SnapshotStore,
+    store: &DirectoryStore,
     manifest: &SnapshotManifest,
+    published: Option<&Published>,
     file: &File,
     path: &Path,
-    mut progress: impl FnMut(u64),
-) -> Result<()> {
+) -> Result<u64> {
+    let bytes = published.map_or(manifest.volume_bytes, |published| published.volume_bytes);
     let is_device = file.metadata().at("open", path)?.file_type().is_block_device();
     if !is_device {
         // Also forgets what the file held before.
         file.set_len(0).at("write", path)?;
-        file.set_len(manifest.volume_bytes).at("write", path)?;
+        file.set_len(bytes).at("write", path)?;
     }
-    let put = |block: u64, bytes: &[u8]| -> Result<()> {
-        let needed = Some(manifest.content_bytes());
-        file.write_all_at(bytes, block * BLOCK_BYTES)
-            .map_err(|error| Error::io_needing("write", path, error, needed))?;
-        Ok(())
+    let writer = Writer {
+        file,
+        path,
+        needed: manifest.content_bytes(),
+        written: is_device.then(Mutex::default),
     };
-    let mut buffer = vec![0; BLOCK];
-    let mut next = 0;
-    for extent in &manifest.extents {
-        if is_device {
-            buffer.fill(0);
-            (next..extent.first_block).try_for_each(|block| put(block, &buffer))?;
-        }
-        let (source, name, base) = open_source(store, manifest, &extent.source, extent.first_block)?;
-        for index in 0..extent.blocks {
-            let block = extent.first_block + index;
-            read_block(source.as_ref(), (base + index) * BLOCK_BYTES, &mut buffer).at("read", &name)?;
-            let digest = BlockDigest::of(&buffer);
-            check(manifest, block, digest, &name, base + index)?;
-            if is_device || digest != BlockDigest::ZERO {
-                put(block, &buffer)?;
-            }
-            progress((block + 1) * BLOCK_BYTES);
-        }
-        next = extent.first_block + extent.blocks;
-    }
-    if is_device {
-        buffer.fill(0);
-        (next..manifest.volume_bytes / BLOCK_BYTES).try_for_each(|block| put(block, &buffer))?;
-    }
+    snapshots.read_back(store, manifest, published, &writer)?;
+    writer.fill(bytes / BLOCK_BYTES)?;
     file.sync_all()
-        .map_err(|error| Error::io_needing("write", path, error, Some(manifest.content_bytes())))?;
-    progress(manifest.volume_bytes);
-    Ok(())
+        .map_err(|error| Error::io_needing("write", path, error, Some(writer.needed)))?;
+    Ok(bytes)
 }
 
-/// What holds an extent, its name for messages, and the block in it at which the extent starts.
-fn open_source(
-    store: &dyn Store,
-    manifest: &SnapshotManifest,
-    source: &Source,
-    first_block: u64,
-) -> Result<(Box<dyn ReadAt>, String, u64)> {
-    match source.part() {
-        Some(part) => Ok((store.open_part(&part)?, part.image_path().display().to_string(), 0)),
-        None => Ok((
-            store.open_own(&manifest.id)?,
-            format!("volume of {}", manifest.id),
-            first_block,
-        )),
+struct Writer<'a> {
+    file: &'a File,
+    path: &'a Path,
+    needed: u64,
+    /// What was written of a device, where zeros count too.
+    written: Option<Mutex<BTreeSet<u64>>>,
+}
+
+impl Writer<'_> {
+    fn put(&self, index: u64, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all_at(bytes, index * BLOCK_BYTES)
+            .map_err(|error| Error::io_needing("write", self.path, error, Some(self.needed)))
+    }
+
+    /// Writes zeros to the blocks of a device that were not written.
+    fn fill(&self, blocks: u64) -> Result<()> {
+        let Some(written) = &self.written else { return Ok(()) };
+        let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        let zeros = vec![0; BLOCK];
+        (0..blocks)
+            .filter(|index| !written.contains(index))
+            .try_for_each(|index| self.put(index, &zeros))
     }
 }
 
-/// Reads one block; what lies beyond the end is zero.
-pub(crate) fn read_block(source: &dyn ReadAt, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-    let count = read_full(source, offset, buffer)?;
-    if let Some(rest) = buffer.get_mut(count..) {
-        rest.fill(0);
+impl BlockVisitor for Writer<'_> {
+    fn block(&self, index: u64, bytes: &[u8]) -> Result<()> {
+        match &self.written {
+            Some(written) => written.lock().unwrap_or_else(PoisonError::into_inner).insert(index),
+            None if is_zero(bytes) => return Ok(()),
+            None => true,
+        };
+        self.put(index, bytes)
     }
-    Ok(())
-}
 
-fn check(manifest: &SnapshotManifest, block: u64, found: BlockDigest, name: &str, index: u64) -> Result<()> {
-    let expected = usize::try_from(block).ok().and_then(|block| manifest.blocks.get(block));
-    if expected == Some(&found) {
-        return Ok(());
+    fn damaged(&self, place: &str, index: u64, reason: &str) -> Result<()> {
+        Err(damaged_block(place, index, reason))
     }
-    Err(Error::damaged(
-        name,
-        format!("its block {index} does not have the digest that {} lists", manifest.id),
-    ))
 }

@@ -5,6 +5,7 @@
 //!   makes one from parts that a store already has, without copying them.
 //! - A [`Store`] keeps parts, OCI blobs and snapshots. [`DirectoryStore`] does so in a directory, and reads a mounted
 //!   volume the same way.
+//! - A [`SnapshotStore`] keeps finished volumes for others to use: the directory by itself, or a block service.
 //! - [`export`] writes a volume out flat, [`verify`] re-reads everything, [`mount`] mounts volumes and root filesystems.
 //!
 //! What is written becomes visible only when it is complete and durable; what is read is checked against its digest.
@@ -20,13 +21,15 @@ mod part;
 mod placement;
 mod record;
 mod snapshot;
+mod snapshot_store;
 mod store;
 mod verify;
 mod volume;
+mod volume_reader;
 
 pub use block::{BLOCK_BYTES, BlockDigest, BlockHasher, Blocks};
 pub use cache_record::{CacheRecord, ImageRecord, LayerReference, References, SpecRecord};
-pub use content::{ImageStack, image_stack, stored_images};
+pub use content::{ImageStack, image_diff_ids, image_stack, stored_images};
 pub use directory::{DirectoryStore, Durability, Garbage, LockGuard, PartWriter, RecordChange};
 pub use error::{Error, Result};
 pub use export::export;
@@ -34,6 +37,10 @@ pub use part::{Part, chain_ids};
 pub use placement::{PartSize, Placed, Placement, plan_volume};
 pub use record::{LayerRecord, PartRecord, PatchRecord};
 pub use snapshot::{Extent, SnapshotId, SnapshotManifest, Source};
+pub use snapshot_store::{BlockVisitor, FinishedVolume, Published, SnapshotStore, UploadProgress, UploadWatch};
 pub use store::{PartSink, ReadAt, Store};
-pub use verify::{Damage, VerifyReport, verify};
+pub use verify::{Damage, VerifyReport, verify, verify_published};
 pub use volume::{VolumeContent, VolumePart, write_snapshot};
+pub use volume_reader::VolumeReader;
+
+pub(crate) use block::BLOCK;

@@ -174,6 +174,11 @@ impl SnapshotManifest {
         None
     }
 
+    /// Digest of block `index`; `None` beyond the end.
+    pub fn digest(&self, index: u64) -> Option<BlockDigest> {
+        self.blocks.get(usize::try_from(index).ok()?).copied()
+    }
+
     /// The parts that hold bytes of the volume.
     pub fn parts(&self) -> impl Iterator<Item = (Part, &Extent)> {
         self.extents

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use imagecache_core::{CacheId, Digest};
 
@@ -10,11 +11,12 @@ use crate::block::{BLOCK, BLOCK_BYTES, BlockDigest, Blocks};
 use crate::cache_record::CacheRecord;
 use crate::directory::DirectoryStore;
 use crate::error::{Error, Result};
-use crate::export::read_block;
 use crate::part::Part;
 use crate::record::PartRecord;
 use crate::snapshot::{SnapshotId, Source};
+use crate::snapshot_store::{BlockVisitor, Published, SnapshotStore};
 use crate::store::{ReadAt, Store};
+use crate::volume_reader::read_block;
 
 /// Something that is not as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,66 @@ pub fn verify(store: &DirectoryStore, only: Option<&CacheId>, progress: &mut dyn
         check.index()?;
     }
     Ok(check.report)
+}
+
+/// Reads back what the Ready caches of `store` keep in `snapshots` outside the directory, and adds what it finds to `report`.
+///
+/// # Errors
+/// What makes reading impossible. Damage is reported, not an error.
+pub fn verify_published(
+    store: &DirectoryStore,
+    snapshots: &dyn SnapshotStore,
+    only: Option<&CacheId>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    // Caches with equal content share one.
+    let mut kept: BTreeMap<String, (Published, SnapshotId, BTreeSet<CacheId>)> = BTreeMap::new();
+    for id in store
+        .cache_ids()?
+        .into_iter()
+        .filter(|id| only.is_none_or(|only| only == id))
+    {
+        // A record that cannot be read was reported with the directory.
+        let Ok(Some(record)) = store.record(&id) else { continue };
+        if let (true, Some(published), Some(snapshot)) = (record.is_ready(), record.published, record.snapshot) {
+            let entry = kept.entry(published.id.clone());
+            entry.or_insert((published, snapshot, BTreeSet::new())).2.insert(id);
+        }
+    }
+    for (published, snapshot, caches) in kept.into_values() {
+        report.files += 1;
+        // So was a manifest.
+        let Ok(Some(manifest)) = store.snapshot(&snapshot) else {
+            continue;
+        };
+        let collector = Collector::default();
+        snapshots.read_back(store, &manifest, Some(&published), &collector)?;
+        let (bytes, damage) = collector.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.bytes += bytes;
+        report.damage.extend(damage.into_iter().map(|(place, reason)| Damage {
+            path: place.into(),
+            reason,
+            caches: caches.iter().cloned().collect(),
+        }));
+    }
+    Ok(())
+}
+
+/// Bytes that were right, and what was not: where, and how.
+#[derive(Default)]
+struct Collector(Mutex<(u64, Vec<(String, String)>)>);
+
+impl BlockVisitor for Collector {
+    fn block(&self, _: u64, bytes: &[u8]) -> Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn damaged(&self, place: &str, index: u64, reason: &str) -> Result<()> {
+        let damage = (place.to_owned(), format!("block {index}: {reason}"));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.push(damage);
+        Ok(())
+    }
 }
 
 struct Check<'a> {

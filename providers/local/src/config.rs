@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use imagecache_core::Platform;
+use imagecache_ebs::EbsConfig;
 use imagecache_oci::HostsConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,6 +27,8 @@ const DEFAULT_BOMB_FLOOR: ByteSize = ByteSize(1 << 30);
 pub struct LocalConfig {
     /// Where layer images and snapshots are kept.
     pub store: StoreConfig,
+    /// How snapshots are kept in AWS EBS, when they are.
+    pub ebs: EbsConfig,
     /// Platform to choose from multi-platform images when the spec names none. Default: this machine's.
     pub platform: Option<Platform>,
     /// Layers to fetch at once. Default: one more than there are processors, at least 3, at most 8.
@@ -45,8 +48,21 @@ pub struct LocalConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
+    /// Where finished snapshots are kept. Default: in the directory.
+    pub kind: StoreKind,
     /// Directory of the store; made if it does not exist. Default: `/var/lib/imagecache`.
     pub path: PathBuf,
+}
+
+/// Where finished snapshots are kept. Layer images are always in the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// In the directory.
+    #[default]
+    Directory,
+    /// In AWS EBS too: each cache is an EBS snapshot, which volumes can be made of.
+    Ebs,
 }
 
 /// What one image may cost.
@@ -65,6 +81,7 @@ impl Default for LocalConfig {
     fn default() -> Self {
         Self {
             store: StoreConfig::default(),
+            ebs: EbsConfig::default(),
             platform: None,
             concurrency: None,
             registry: HostsConfig::default(),
@@ -78,6 +95,7 @@ impl Default for LocalConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
+            kind: StoreKind::default(),
             path: DEFAULT_STORE.into(),
         }
     }

@@ -8,9 +8,11 @@ mod build;
 mod config;
 mod failure;
 mod provider;
+mod shelf;
 mod tracker;
+mod upkeep;
 
-pub use config::{ByteSize, LimitsConfig, LocalConfig, StoreConfig};
+pub use config::{ByteSize, LimitsConfig, LocalConfig, StoreConfig, StoreKind};
 pub use provider::LocalProvider;
 
 /// Name of this provider in config, metric labels and status.

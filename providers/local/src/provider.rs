@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use imagecache_blocks::{CacheRecord, DirectoryStore, Durability, LockGuard, RecordChange, SpecRecord};
+use imagecache_blocks::{CacheRecord, DirectoryStore, Durability, LockGuard, RecordChange, SnapshotStore, SpecRecord};
 use imagecache_core::{
-    CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error, ErrorKind, Failure, Phase,
-    Platform, Result,
+    CACHE_ID_ANNOTATION, CacheId, CacheKey, CacheProvider, CacheSpec, CacheState, Capabilities, Clock, Error,
+    ErrorKind, Failure, Phase, Platform, PodPatch, Result,
 };
 use imagecache_oci::{ImageSource, Keyring, Puller, SessionOptions};
 
@@ -19,6 +19,7 @@ use crate::NAME;
 use crate::build::{self, BuildInput};
 use crate::config::LocalConfig;
 use crate::failure::store_error;
+use crate::shelf::Shelf;
 use crate::tracker::Tracker;
 
 /// What is said of a build that nobody carries on.
@@ -27,11 +28,12 @@ const INTERRUPTED: &str =
 
 /// Builds caches in this process and keeps them in a directory store. Dropping it ends its builds as a crash would.
 pub struct LocalProvider {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: DirectoryStore,
+pub(crate) struct Inner {
+    pub(crate) store: DirectoryStore,
+    pub(crate) shelf: Arc<Shelf>,
     clock: Clock,
     config: LocalConfig,
     sources: Vec<ImageSource>,
@@ -74,7 +76,7 @@ impl LocalProvider {
             Keyring::default()
         };
         let puller = Puller::new(config.registry.clone(), keyring);
-        Self::start(config, clock, puller, sources)
+        Self::start(config, clock, puller, sources, None)
     }
 
     /// Like [`open`](Self::open) with a puller of the caller's: other time limits, other logins.
@@ -84,17 +86,41 @@ impl LocalProvider {
     /// As [`open`](Self::open).
     pub fn with_puller(config: LocalConfig, clock: Clock, puller: Puller) -> Result<Arc<Self>> {
         let sources = parse_sources(&config)?;
-        Self::start(config, clock, puller, sources)
+        Self::start(config, clock, puller, sources, None)
     }
 
-    fn start(config: LocalConfig, clock: Clock, puller: Puller, sources: Vec<ImageSource>) -> Result<Arc<Self>> {
+    /// Like [`with_puller`](Self::with_puller), keeping finished snapshots in `snapshots` besides the directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn with_snapshots(
+        config: LocalConfig,
+        clock: Clock,
+        puller: Puller,
+        snapshots: Arc<dyn SnapshotStore>,
+    ) -> Result<Arc<Self>> {
+        let sources = parse_sources(&config)?;
+        let shelf = Shelf::over(snapshots, config.store.kind);
+        Self::start(config, clock, puller, sources, Some(shelf))
+    }
+
+    fn start(
+        config: LocalConfig,
+        clock: Clock,
+        puller: Puller,
+        sources: Vec<ImageSource>,
+        shelf: Option<Shelf>,
+    ) -> Result<Arc<Self>> {
         let store = DirectoryStore::open(&config.store.path).map_err(|error| store_error("open", error))?;
         // Records that cannot be read stop the collection; `verify` names them.
         if let Err(error) = store.collect_garbage() {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot clean the store up");
         }
+        let shelf = shelf.unwrap_or_else(|| Shelf::new(&config, &store));
         let inner = Arc::new(Inner {
             store,
+            shelf: Arc::new(shelf),
             clock,
             config,
             sources,
@@ -212,8 +238,10 @@ impl Inner {
 
     /// What users see of a cache; `None` when there is none, or none any more. Blocks, for a moment.
     fn state(&self, id: &CacheId) -> imagecache_blocks::Result<Option<CacheState>> {
-        if let Some(tracker) = self.running(id) {
-            return Ok(Some(tracker.state()).filter(|state| !self.is_expired(state)));
+        // A build that is done counts as Ready once that is written down: whoever hears of it may end this process.
+        let building = self.running(id).map(|tracker| tracker.state());
+        if let Some(state) = building.filter(|state| state.phase != Phase::Ready) {
+            return Ok(Some(state).filter(|state| !self.is_expired(state)));
         }
         let Some(record) = self.read(id)? else { return Ok(None) };
         let mut state = record.state;
@@ -252,6 +280,8 @@ impl Inner {
             _ => (RecordChange::Keep, false),
         })?;
         if removed {
+            // Elsewhere later: this is asked often, and must not wait for a network.
+            self.shelf.soil();
             self.store.collect_garbage()?;
         }
         Ok(())
@@ -263,7 +293,8 @@ impl Inner {
             tracker.cancel();
         }
         self.store.update_record(id, |_| (RecordChange::Remove, ()))?;
-        self.store.collect_garbage().map(drop)
+        self.shelf.soil();
+        self.shelf.collect(&self.store)
     }
 
     /// Starts or finds the build of a cache; the second value is a build that has to be run. Blocks, for a moment.
@@ -314,7 +345,12 @@ impl Inner {
         if !mine {
             return Ok((state, None));
         }
-        let tracker = Arc::new(Tracker::new(self.store.clone(), Arc::clone(&self.clock), record));
+        let tracker = Arc::new(Tracker::new(
+            self.store.clone(),
+            Arc::clone(&self.clock),
+            record,
+            build::layers_percent(&self.shelf),
+        ));
         self.builds().insert(id, Arc::clone(&tracker));
         Ok((state, Some((tracker, lock))))
     }
@@ -336,6 +372,7 @@ impl Inner {
             sources: self.sources.clone(),
             limits: self.config.limits.clone(),
             concurrency: self.config.effective_concurrency(),
+            shelf: Arc::clone(&self.shelf),
         }
     }
 }
@@ -422,5 +459,9 @@ impl CacheProvider for LocalProvider {
             Ok(states)
         })
         .await
+    }
+
+    fn bind(&self, id: &CacheId) -> PodPatch {
+        PodPatch::annotation(CACHE_ID_ANNOTATION, id.as_str())
     }
 }

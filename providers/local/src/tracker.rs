@@ -10,9 +10,6 @@ use tokio::sync::Notify;
 
 use crate::failure::Stop;
 
-/// Percent that are left for the snapshot after all layers are there.
-const LAYERS_PERCENT: u8 = 95;
-
 /// A running build. Shared by the build's tasks and everybody who asks for its state.
 pub(crate) struct Tracker {
     pub(crate) store: DirectoryStore,
@@ -28,7 +25,10 @@ pub(crate) struct Tracker {
     unsaved: AtomicBool,
 }
 
+/// Guarded by the tracker's lock.
 struct Shared {
+    /// Percent when all layers are there; the rest is for the snapshot.
+    layers_percent: u8,
     record: CacheRecord,
     /// By layer of the state: the counters of a layer that is being fetched.
     counters: Vec<Option<Arc<LayerCounters>>>,
@@ -43,11 +43,12 @@ impl std::fmt::Debug for Tracker {
 }
 
 impl Tracker {
-    pub(crate) fn new(store: DirectoryStore, clock: Clock, record: CacheRecord) -> Self {
+    pub(crate) fn new(store: DirectoryStore, clock: Clock, record: CacheRecord, layers_percent: u8) -> Self {
         Self {
             store,
             clock,
             shared: Mutex::new(Shared {
+                layers_percent,
                 record,
                 counters: Vec::new(),
             }),
@@ -209,8 +210,8 @@ impl Shared {
                 .fold(0_u64, |sum, layer| sum.saturating_add(bytes(layer)))
         };
         let part = Progress::of(sum(&|layer| layer.done_bytes), sum(&|layer| layer.total_bytes)).percent();
-        let percent = u32::from(part) * u32::from(LAYERS_PERCENT) / 100;
-        let progress = Progress::from_percent(u8::try_from(percent).unwrap_or(LAYERS_PERCENT));
+        let percent = u32::from(part) * u32::from(self.layers_percent) / 100;
+        let progress = Progress::from_percent(u8::try_from(percent).unwrap_or(self.layers_percent));
         moved |= progress > state.progress;
         state.progress = state.progress.max(progress);
         if moved {

@@ -49,7 +49,7 @@ impl DirectoryStore {
             self.collect_parts(&references, &trash, &mut garbage)?;
             self.collect_blobs(&references, &trash, &mut garbage)?;
             self.collect_snapshots(&snapshots, &trash, &mut garbage)?;
-            self.write_index()?;
+            self.write_index(None)?;
         }
         fs::remove_dir_all(&trash).at("remove", &trash)?;
         self.collect_builders(&mut garbage)?;

@@ -9,6 +9,7 @@
 //! snapshots/<id>/                       manifest.json, volume.erofs (the volume's own bytes, sparse)
 //! tmp/<builder>/                        unfinished files; locked by its builder, removed when that is dead
 //! locks/                                flock(2) files
+//! store-id  uploads/<id>.journal        where snapshots are kept elsewhere too: the store's name there, uploads under way
 //! ```
 //!
 //! Everything is written under `tmp`, synced, and renamed to its place. One lock serialises changes to cache records with
@@ -49,6 +50,9 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const TMP: &str = "tmp";
 pub(crate) const LOCKS: &str = "locks";
+/// Made only where snapshots are kept elsewhere too.
+const UPLOADS: &str = "uploads";
+const IDENTITY: &str = "store-id";
 const DIRECTORIES: [&str; 7] = ["layers", "patches", BLOBS, CACHES, SNAPSHOTS, TMP, LOCKS];
 
 #[derive(Serialize, Deserialize)]
@@ -109,7 +113,7 @@ impl DirectoryStore {
             store.write_file(&layout, OCI_LAYOUT.1, Durability::Durable)?;
         }
         if !present(&store.path(crate::content::INDEX_FILE)) {
-            store.write_index()?;
+            store.write_index(None)?;
         }
         if !present(&marker) {
             store.write_file(&marker, &marker_json(), Durability::Durable)?;
@@ -134,6 +138,30 @@ impl DirectoryStore {
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A name that no other store has, made when it is first asked for. It marks what this store keeps elsewhere.
+    pub fn identity(&self) -> Result<String> {
+        let path = self.path(IDENTITY);
+        let _lock = self.lock_store()?;
+        if let Some(bytes) = files::read_optional(&path)? {
+            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+            return match text.is_empty() {
+                true => Err(Error::damaged(path, "it is empty")),
+                false => Ok(text),
+            };
+        }
+        let identity = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        self.write_file(&path, identity.as_bytes(), Durability::Durable)?;
+        Ok(identity)
+    }
+
+    /// Where the journals of uploads are kept, by cache; made if it does not exist.
+    pub fn uploads(&self) -> Result<PathBuf> {
+        self.writable()?;
+        let path = self.path(UPLOADS);
+        files::create_directory(&path)?;
+        Ok(path)
     }
 
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {

@@ -78,6 +78,11 @@ impl DirectoryStore {
         let is_ready = match change {
             RecordChange::Keep => return Ok(value),
             RecordChange::Write(record, durability) => {
+                if record.is_ready() {
+                    // First the index: whoever sees that a cache is Ready finds its images there, even if this process ends
+                    // right now.
+                    self.write_index(Some((id, &record)))?;
+                }
                 let json =
                     serde_json::to_vec_pretty(&record).map_err(|error| Error::damaged(&path, error.to_string()))?;
                 self.write_file(&path, &json, durability)?;
@@ -89,16 +94,17 @@ impl DirectoryStore {
                 false
             }
         };
-        if was_ready || is_ready {
-            self.write_index()?;
+        if was_ready && !is_ready {
+            self.write_index(None)?;
         }
         Ok(value)
     }
 
-    /// Writes `index.json` over all Ready caches, if it changed.
-    pub(super) fn write_index(&self) -> Result<()> {
-        let mut images = Vec::new();
-        for id in self.cache_ids()? {
+    /// Writes `index.json` over all Ready caches, if it changed. `coming` is one whose record is about to be written.
+    pub(super) fn write_index(&self, coming: Option<(&CacheId, &CacheRecord)>) -> Result<()> {
+        let mut images = coming.map(|(_, record)| record.images.clone()).unwrap_or_default();
+        let written = self.cache_ids()?.into_iter();
+        for id in written.filter(|id| coming.is_none_or(|(coming, _)| coming != id)) {
             match self.record(&id) {
                 Ok(Some(record)) if record.is_ready() => images.extend(record.images),
                 // A damaged record names no images; `verify` tells about it.

@@ -9,6 +9,7 @@
 mod devices;
 mod namespace;
 mod overlay;
+mod table;
 mod unmount;
 mod volume;
 
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext as _, Result};
 
-pub use overlay::mount_image;
+pub use overlay::{mount_image, mount_part};
+pub use table::{MountPoint, mounts_below};
 pub use unmount::unmount;
 pub use volume::mount_volume;
 

@@ -52,6 +52,14 @@ pub fn mount_image(store: &DirectoryStore, stack: &ImageStack, target: &Path) ->
     })
 }
 
+/// Mounts one image file on `target`, read-only, `nosuid` and `nodev`. Undone by `unmount`; the kernel keeps the file open.
+///
+/// # Errors
+/// `Unsupported` without root or where the kernel lacks EROFS.
+pub fn mount_part(image: &Path, target: &Path) -> Result<()> {
+    mount_erofs(image, target, &mut LoopDevices::default())
+}
+
 /// Mounts an EROFS image: straight from the file where the kernel can (Linux 6.12), else through a loop device.
 fn mount_erofs(image: &Path, target: &Path, loops: &mut LoopDevices) -> Result<()> {
     match mount(image, target, "erofs", FLAGS, None) {

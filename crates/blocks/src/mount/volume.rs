@@ -18,9 +18,9 @@ use super::target_directory;
 use crate::block::{BLOCK, BLOCK_BYTES};
 use crate::directory::DirectoryStore;
 use crate::error::{Error, IoContext as _, Result};
-use crate::export::read_block;
 use crate::snapshot::{SnapshotManifest, Source};
 use crate::store::Store as _;
+use crate::volume_reader::read_block;
 
 /// Block of the filesystem, as device slots count.
 const SMALL_BLOCK: u64 = imagecache_erofs::BLOCK_BYTES;

@@ -108,7 +108,7 @@ fn a_volume_is_a_store_and_equals_its_export() {
     // The flat form: byte-equal files, on a plain loop mount.
     let flat = test.dir.path().join("flat.img");
     let file = fs::File::create_new(&flat).unwrap();
-    export(&test.store, &manifest, &file, &flat, |_| {}).unwrap();
+    export(&test.store, &test.store, &manifest, None, &file, &flat).unwrap();
     let flat_root = test.mount_point("flat");
     let mut mount = std::process::Command::new("mount");
     assert!(mount.args(["-t", "erofs", "-o", "loop,ro"]).args([&flat, &flat_root]).status().unwrap().success());

@@ -82,7 +82,7 @@ fn an_exported_volume_mounts_by_itself() {
     let layer = put_layer(&store, &[("file", noise(1, 2_000_000))]);
     let (_, manifest) = put_cache(&store, "app:1", &[&layer]);
     let file = tempfile::NamedTempFile::new().unwrap();
-    export(&store, &manifest, file.as_file(), file.path(), |_| {}).unwrap();
+    export(&store, &store, &manifest, None, file.as_file(), file.path()).unwrap();
     let mounted = Mounted::at(|target| {
         let status = std::process::Command::new("mount")
             .args(["-t", "erofs", "-o", "ro,loop"])

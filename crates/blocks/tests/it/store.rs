@@ -5,8 +5,8 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use imagecache_blocks::{
-    BLOCK_BYTES, BlockDigest, CacheRecord, DirectoryStore, Error, LayerRecord, Part, PartRecord, RecordChange,
-    Store as _,
+    BLOCK_BYTES, BlockDigest, CacheRecord, DirectoryStore, Durability, Error, LayerRecord, Part, PartRecord,
+    RecordChange, Store as _,
 };
 use imagecache_core::{Digest, Phase};
 use proptest::prelude::*;
@@ -187,6 +187,22 @@ fn the_collector_stops_at_a_record_that_it_cannot_read() {
     // Deleting the cache is the way out.
     store.update_record(&id, |_| (RecordChange::Remove, ())).unwrap();
     assert_eq!(store.collect_garbage().unwrap().parts, 1);
+}
+
+#[test]
+fn a_cache_is_in_the_index_before_it_is_ready() {
+    let (directory, store) = store();
+    let layer = put_layer(&store, &[("a", b"a".to_vec())]);
+    let (id, _) = put_cache(&store, "x", &[&layer]);
+    let record = store.record(&id).unwrap().unwrap();
+    store.update_record(&id, |_| (RecordChange::Remove, ())).unwrap();
+    // An index that cannot be replaced stops the cache from becoming Ready.
+    let index = directory.path().join("index.json");
+    fs::remove_file(&index).unwrap();
+    fs::create_dir_all(index.join("in the way")).unwrap();
+    let write = RecordChange::Write(Box::new(record), Durability::Durable);
+    assert!(store.update_record(&id, |_| (write, ())).is_err());
+    assert_eq!(store.record(&id).unwrap(), None);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::support::{content, noise, put_cache, put_layer, store};
 
 fn exported(store: &DirectoryStore, manifest: &SnapshotManifest) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
-    export(store, manifest, file.as_file(), file.path(), |_| {}).unwrap();
+    export(store, store, manifest, None, file.as_file(), file.path()).unwrap();
     file
 }
 
@@ -46,7 +46,7 @@ fn an_export_is_byte_equal_to_the_manifest_and_sparse() {
     // Exporting over something larger leaves nothing of it.
     let mut old = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut old, &vec![0xff; bytes.len() + 9999]).unwrap();
-    export(&store, &manifest, old.as_file(), old.path(), |_| {}).unwrap();
+    export(&store, &store, &manifest, None, old.as_file(), old.path()).unwrap();
     assert!(fs::read(old.path()).unwrap() == bytes);
 }
 
@@ -147,7 +147,7 @@ fn an_export_names_the_file_that_is_damaged() {
     bytes[5000] ^= 1;
     fs::write(&path, bytes).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = export(&store, &manifest, file.as_file(), file.path(), |_| {}).unwrap_err();
+    let error = export(&store, &store, &manifest, None, file.as_file(), file.path()).unwrap_err();
     assert!(error.to_string().contains(part.digest().hex()), "{error}");
 }
 

@@ -2,6 +2,7 @@
 
 mod layer;
 mod patch;
+mod publish;
 mod resolve;
 mod sink;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::config::LimitsConfig;
 use crate::failure::Stop;
+use crate::shelf::Shelf;
 use crate::tracker::Tracker;
 use layer::LayerJob;
 use resolve::{Resolved, Wanted};
@@ -28,8 +30,10 @@ use sink::Budget;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a build looks whether another process stopped building the same cache.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
-/// Progress once every layer and patch is there.
-const PARTS_DONE: u8 = 97;
+/// Progress once every layer is there, when nothing is sent anywhere.
+const LAYERS_PERCENT: u8 = 95;
+/// What layers and patches together have above layers alone.
+const PATCHES_PERCENT: u8 = 2;
 const GIB: u64 = 1 << 30;
 
 /// What a build is given besides its record.
@@ -40,18 +44,27 @@ pub(crate) struct BuildInput {
     pub(crate) sources: Vec<ImageSource>,
     pub(crate) limits: LimitsConfig,
     pub(crate) concurrency: usize,
+    pub(crate) shelf: Arc<Shelf>,
+}
+
+/// Percent of a build that is done when all layers are there.
+pub(crate) fn layers_percent(shelf: &Shelf) -> u8 {
+    match shelf.is_elsewhere() {
+        true => publish::LAYERS_PERCENT,
+        false => LAYERS_PERCENT,
+    }
 }
 
 /// Builds the cache and writes how it ended. Returns when nothing of the build runs any more.
 pub(crate) async fn run(tracker: Arc<Tracker>, lock: Option<LockGuard>, input: BuildInput) {
+    let shelf = Arc::clone(&input.shelf);
     match lock_cache(&tracker, lock).await {
-        Err(stop) => conclude(&tracker, stop).await,
+        Err(stop) => conclude(&tracker, &shelf, stop).await,
         // Held until the outcome is written: without it the build would look interrupted.
-        Ok(_lock) => {
-            if let Err(stop) = build(&tracker, input).await {
-                conclude(&tracker, stop).await;
-            }
-        }
+        Ok(_lock) => match build(&tracker, input).await {
+            Ok(()) => clean_up(&tracker, &shelf).await,
+            Err(stop) => conclude(&tracker, &shelf, stop).await,
+        },
     }
     tracker.finish();
 }
@@ -73,12 +86,28 @@ async fn lock_cache(tracker: &Tracker, lock: Option<LockGuard>) -> Result<LockGu
     }
 }
 
+/// Removes what is left outside the directory after a build: its journal, and what earlier builds left.
+async fn clean_up(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>) {
+    shelf.soil();
+    let (store, shelf) = (tracker.store.clone(), Arc::clone(shelf));
+    if shelf.is_elsewhere()
+        && let Err(stop) = blocking(move || {
+            shelf.collect_elsewhere(&store);
+            Ok(())
+        })
+        .await
+    {
+        tracing::warn!(?stop, "cannot clean up after a build");
+    }
+}
+
 /// Writes down why the build ended.
-async fn conclude(tracker: &Arc<Tracker>, stop: Stop) {
+async fn conclude(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>, stop: Stop) {
     let Some(phase) = stop.phase() else {
-        // A layer may have been finished after the cache was deleted.
-        let store = tracker.store.clone();
-        if let Err(stop) = blocking(move || store.collect_garbage().map_err(Stop::from)).await {
+        // A layer may have been finished after the cache was deleted, or a snapshot started.
+        shelf.soil();
+        let (store, shelf) = (tracker.store.clone(), Arc::clone(shelf));
+        if let Err(stop) = blocking(move || shelf.collect(&store).map_err(Stop::from)).await {
             tracing::warn!(?stop, "cannot clean up after a cancelled build");
         }
         return;
@@ -122,7 +151,7 @@ async fn build(tracker: &Arc<Tracker>, input: BuildInput) -> Result<(), Stop> {
     let _ = ticker.await;
     layers?;
     let finisher = Arc::clone(tracker);
-    blocking(move || finish(&finisher, &resolved, &budget)).await
+    blocking(move || finish(&finisher, &input.shelf, &resolved, &budget)).await
 }
 
 /// Writes down what will be used before looking what is there: from then on it is not collected.
@@ -220,7 +249,7 @@ async fn fetch_layers(
 }
 
 /// Patches, volume, snapshot, Ready. Blocks.
-fn finish(tracker: &Tracker, resolved: &Resolved, budget: &Budget) -> Result<(), Stop> {
+fn finish(tracker: &Tracker, shelf: &Shelf, resolved: &Resolved, budget: &Budget) -> Result<(), Stop> {
     let store = &tracker.store;
     let mut parts: Vec<VolumePart> = Vec::new();
     for image in &resolved.records {
@@ -236,24 +265,32 @@ fn finish(tracker: &Tracker, resolved: &Resolved, budget: &Budget) -> Result<(),
             parts.extend(patch.map(|patch| PartRecord::Patch(patch).into()));
         }
     }
-    tracker.edit(|record| record.state.progress = record.state.progress.max(Progress::from_percent(PARTS_DONE)));
+    let parts_done = layers_percent(shelf) + PATCHES_PERCENT;
+    tracker.edit(|record| record.state.progress = record.state.progress.max(Progress::from_percent(parts_done)));
     let content = VolumeContent {
         images: resolved.records.clone(),
         blobs: resolved.blobs(),
         parts,
     };
     let previous = previous_snapshot(tracker);
-    let manifest = write_snapshot(store, &content, previous.as_ref())?;
+    let manifest = write_snapshot(store, &content, previous.as_ref().map(|(_, manifest)| manifest))?;
     if manifest.content_bytes() > budget.limit() {
         return Err(budget.too_large(manifest.content_bytes()));
     }
+    // From here on the collector leaves it alone, however long the next steps take; then it is looked whether it is there.
+    tracker.edit(|record| record.snapshot = Some(manifest.id.clone()));
+    tracker.persist(Durability::Durable)?;
     confirm(tracker, &manifest, &content)?;
+    let published = publish::publish(tracker, shelf, &manifest, previous.as_ref())?;
+    let snapshot_id = published
+        .as_ref()
+        .map_or_else(|| manifest.id.to_string(), |published| published.id.clone());
     let used: std::collections::BTreeSet<Part> = content.parts.iter().map(|part| part.part.clone()).collect();
     tracker.edit(|record| {
         // Patches that turned out not to be needed are no longer kept from the collector.
         record.references.parts = used;
-        record.snapshot = Some(manifest.id.clone());
-        record.state.snapshot_id = Some(manifest.id.to_string());
+        record.published = published;
+        record.state.snapshot_id = Some(snapshot_id);
         record.state.content_bytes = Some(manifest.content_bytes());
         record.state.phase = Phase::Ready;
         record.state.progress = Progress::DONE;
@@ -292,7 +329,7 @@ fn confirm(tracker: &Tracker, manifest: &SnapshotManifest, content: &VolumeConte
 }
 
 /// The newest snapshot of the same owner under an older spec: its layers keep their place.
-fn previous_snapshot(tracker: &Tracker) -> Option<SnapshotManifest> {
+fn previous_snapshot(tracker: &Tracker) -> Option<(CacheRecord, SnapshotManifest)> {
     let mine = tracker.record();
     let owner = |record: &CacheRecord| {
         record
@@ -313,10 +350,10 @@ fn previous_snapshot(tracker: &Tracker) -> Option<SnapshotManifest> {
         .collect();
     candidates.sort_by_key(|record| record.state.created_at);
     // A snapshot that cannot be read only costs the shared places.
-    candidates
-        .iter()
-        .rev()
-        .find_map(|record| tracker.store.snapshot(record.snapshot.as_ref()?).ok().flatten())
+    candidates.into_iter().rev().find_map(|record| {
+        let manifest = tracker.store.snapshot(record.snapshot.as_ref()?).ok().flatten()?;
+        Some((record, manifest))
+    })
 }
 
 /// Runs work that waits for disks or processors off the runtime's threads.

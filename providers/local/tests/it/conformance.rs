@@ -1,3 +1,9 @@
-//! The contract, case by case.
+//! The contract, case by case: with snapshots in the directory, and in EBS.
 
-imagecache_conformance::conformance_suite!(crate::support::harness);
+mod directory {
+    imagecache_conformance::conformance_suite!(crate::support::harness);
+}
+
+mod ebs {
+    imagecache_conformance::conformance_suite!(crate::support::ebs_harness);
+}

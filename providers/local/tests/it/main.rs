@@ -10,6 +10,7 @@
 mod builds;
 mod conformance;
 mod content;
+mod ebs;
 mod faults;
 mod processes;
 mod support;

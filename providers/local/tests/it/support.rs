@@ -9,9 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imagecache_conformance::{Fault, Harness};
 use imagecache_core::{CacheKey, CacheProvider, CacheSpec, CacheState, Clock, ImageRef};
+use imagecache_ebs::EbsStore;
+use imagecache_fakes::ebs::FakeEbs;
 use imagecache_fakes::image::{Compression, Image, LayerBuilder};
 use imagecache_fakes::registry::{FakeRegistry, Fault as RegistryFault, FaultKind};
-use imagecache_local::{LocalConfig, LocalProvider, StoreConfig};
+use imagecache_local::{LocalConfig, LocalProvider, StoreConfig, StoreKind};
 use imagecache_oci::{Keyring, Puller, RetryPolicy};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -92,14 +94,30 @@ pub fn open(path: &Path, clock: Clock) -> Arc<LocalProvider> {
 
 /// The same with other configuration.
 pub fn open_with(path: &Path, clock: Clock, edit: impl FnOnce(&mut LocalConfig)) -> Arc<LocalProvider> {
+    let (config, puller) = configured(path, edit);
+    LocalProvider::with_puller(config, clock, puller).unwrap()
+}
+
+/// The same with snapshots in EBS.
+pub fn open_on_ebs(path: &Path, clock: Clock, fake: &FakeEbs) -> Arc<LocalProvider> {
+    let (config, puller) = configured(path, |config| config.store.kind = StoreKind::Ebs);
+    let (endpoint, key) = (fake.endpoint(), fake.access_key());
+    let snapshots = EbsStore::at_endpoint(config.ebs.clone(), &endpoint, fake.region(), key);
+    LocalProvider::with_snapshots(config, clock, puller, Arc::new(snapshots)).unwrap()
+}
+
+fn configured(path: &Path, edit: impl FnOnce(&mut LocalConfig)) -> (LocalConfig, Puller) {
     let mut config = LocalConfig {
-        store: StoreConfig { path: path.to_owned() },
+        store: StoreConfig {
+            path: path.to_owned(),
+            ..StoreConfig::default()
+        },
         docker_config: false,
         ..LocalConfig::default()
     };
     edit(&mut config);
     let puller = Puller::new(config.registry.clone(), Keyring::default()).with_retry(retry());
-    LocalProvider::with_puller(config, clock, puller).unwrap()
+    (config, puller)
 }
 
 /// A spec for one image under `host`.
@@ -127,6 +145,7 @@ pub struct LocalHarness {
     gate: Gate,
     clock: TestClock,
     directory: tempfile::TempDir,
+    ebs: Option<FakeEbs>,
     provider: Mutex<Arc<LocalProvider>>,
     /// Builds of providers that are gone.
     earlier: AtomicU64,
@@ -136,10 +155,27 @@ impl LocalHarness {
     fn current(&self) -> Arc<LocalProvider> {
         Arc::clone(&self.provider.lock().unwrap())
     }
+
+    fn reopen(&self) -> Arc<LocalProvider> {
+        let (path, clock) = (self.directory.path(), self.clock.clock());
+        match &self.ebs {
+            Some(fake) => open_on_ebs(path, clock, fake),
+            None => open(path, clock),
+        }
+    }
 }
 
 /// A harness for the conformance suite.
 pub async fn harness() -> LocalHarness {
+    harness_over(None).await
+}
+
+/// The same with snapshots in EBS.
+pub async fn ebs_harness() -> LocalHarness {
+    harness_over(Some(FakeEbs::start().await.unwrap())).await
+}
+
+async fn harness_over(ebs: Option<FakeEbs>) -> LocalHarness {
     let registry = FakeRegistry::start().await.unwrap();
     let shared = LayerBuilder::new()
         .dir("etc/", 0o755)
@@ -154,13 +190,17 @@ pub async fn harness() -> LocalHarness {
     let gate = Gate::before(&registry).await;
     let directory = tempfile::tempdir().unwrap();
     let clock = TestClock::new();
-    let provider = Mutex::new(open(directory.path(), clock.clock()));
+    let opened = match &ebs {
+        Some(fake) => open_on_ebs(directory.path(), clock.clock(), fake),
+        None => open(directory.path(), clock.clock()),
+    };
     LocalHarness {
         registry,
         gate,
         clock,
         directory,
-        provider,
+        ebs,
+        provider: Mutex::new(opened),
         earlier: AtomicU64::new(0),
     }
 }
@@ -175,7 +215,7 @@ impl Harness for LocalHarness {
         let old = self.current();
         old.shut_down().await;
         self.earlier.fetch_add(old.builds_started(), Ordering::SeqCst);
-        *self.provider.lock().unwrap() = open(self.directory.path(), self.clock.clock());
+        *self.provider.lock().unwrap() = self.reopen();
         self.current()
     }
 
@@ -207,6 +247,7 @@ impl Harness for LocalHarness {
     }
 
     fn secrets(&self) -> Vec<String> {
-        vec!["hunter2-in-a-spec".to_owned()]
+        let keys = self.ebs.iter().flat_map(FakeEbs::secrets);
+        keys.chain(["hunter2-in-a-spec".to_owned()]).collect()
     }
 }

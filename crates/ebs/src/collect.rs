@@ -1,0 +1,166 @@
+//! Deleting the snapshots of this store that nothing needs any more. The only place that deletes.
+//!
+//! A snapshot is needed when a cache record names it, when the journal of an unfinished cache claims it, or when a needed
+//! snapshot lies on top of it. AWS says that data of a deleted snapshot stays as long as another one needs it; how the EBS
+//! direct APIs treat a deleted parent of a *pending* snapshot is not documented, so parents stay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imagecache_blocks::{DirectoryStore, Result};
+
+use crate::calls::Calls;
+use crate::ec2::Described;
+use crate::journal;
+use crate::tags;
+
+/// Removes what is not needed and returns how many snapshots that were.
+pub(crate) async fn collect(calls: &Calls, owner: &str, store: &DirectoryStore) -> Result<usize> {
+    // The order matters. A snapshot in this list had its journal before it was started; a journal goes away after the record
+    // names the snapshot. So what is alive is seen in the journals, or then in the records.
+    let listed = calls.tagged(tags::OWNER, owner).await?;
+    let claims = Claims::read(store)?;
+    let mut removed = 0;
+    for id in unneeded(&listed, &claims) {
+        match calls.delete(&id).await {
+            Ok(()) => removed += 1,
+            // One that is in use, for example by a machine image, must not keep the others.
+            Err(error) => tracing::warn!(
+                snapshot = id,
+                error = &error as &dyn std::error::Error,
+                "an EBS snapshot cannot be deleted"
+            ),
+        }
+    }
+    Ok(removed)
+}
+
+/// What is needed.
+#[derive(Debug, Default)]
+struct Claims {
+    snapshots: BTreeSet<String>,
+    tokens: BTreeSet<String>,
+}
+
+impl Claims {
+    /// Reads journals, then records, and removes journals that are done with. A record that cannot be read stops it all:
+    /// what it needs is unknown.
+    fn read(store: &DirectoryStore) -> Result<Self> {
+        let uploads = store.uploads()?;
+        let journals = journal::all(&uploads)?;
+        let mut claims = Self::default();
+        let mut unfinished = BTreeSet::new();
+        for id in store.cache_ids()? {
+            let Some(record) = store.record(&id)? else { continue };
+            if !record.is_ready() {
+                unfinished.insert(id.to_string());
+            }
+            if let Some(published) = record.published {
+                claims.snapshots.insert(published.id);
+                claims.snapshots.extend(published.parent);
+            }
+        }
+        for (cache, header, progress) in journals {
+            if !unfinished.contains(&cache) {
+                journal::remove(&uploads, &cache)?;
+                continue;
+            }
+            claims.snapshots.extend(progress.snapshot);
+            if let Some(header) = header {
+                claims.tokens.insert(header.token);
+                claims.snapshots.extend(header.parent.map(|parent| parent.published.id));
+            }
+        }
+        Ok(claims)
+    }
+}
+
+/// Those of `listed` that nothing needs, children before their parents.
+fn unneeded(listed: &[Described], claims: &Claims) -> Vec<String> {
+    let parents: BTreeMap<&str, &str> = listed
+        .iter()
+        .filter_map(|snapshot| Some((snapshot.id.as_str(), snapshot.tags.get(tags::PARENT)?.as_str())))
+        .collect();
+    let claimed = listed.iter().filter(|snapshot| {
+        let token = snapshot.tags.get(tags::UPLOAD);
+        token.is_some_and(|token| claims.tokens.contains(token))
+    });
+    let mut needed: BTreeSet<&str> = claimed.map(|snapshot| snapshot.id.as_str()).collect();
+    needed.extend(claims.snapshots.iter().map(String::as_str));
+    let mut below: Vec<&str> = needed.iter().copied().collect();
+    while let Some(id) = below.pop() {
+        if let Some(parent) = parents.get(id)
+            && needed.insert(parent)
+        {
+            below.push(parent);
+        }
+    }
+    let mut unneeded: Vec<&str> = listed
+        .iter()
+        .map(|snapshot| snapshot.id.as_str())
+        .filter(|id| !needed.contains(id))
+        .collect();
+    let depth = |id: &str| {
+        std::iter::successors(Some(id), |id| parents.get(id).copied())
+            .take(listed.len())
+            .count()
+    };
+    unneeded.sort_by_key(|id| std::cmp::Reverse(depth(id)));
+    unneeded.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `id`, its parent, its token.
+    fn snapshot((id, parent, token): &(&str, &str, &str)) -> Described {
+        let tags = [(tags::PARENT, *parent), (tags::UPLOAD, *token)];
+        let tags = tags.into_iter().filter(|(_, value)| !value.is_empty());
+        Described {
+            id: (*id).to_owned(),
+            tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            ..Described::default()
+        }
+    }
+
+    #[test]
+    fn what_nothing_needs_goes() {
+        let lineage = [("a", "", ""), ("b", "a", ""), ("c", "b", "")];
+        let pending = [("a", "", ""), ("p", "a", "t1"), ("q", "", "t2")];
+        for (name, listed, ids, tokens, expected) in [
+            (
+                "nothing is needed",
+                &lineage[..],
+                &[][..],
+                &[][..],
+                &["c", "b", "a"][..],
+            ),
+            ("the youngest keeps all", &lineage, &["c"], &[], &[]),
+            ("one in the middle keeps what lies below", &lineage, &["b"], &[], &["c"]),
+            ("the oldest alone", &lineage, &["a"], &[], &["c", "b"]),
+            ("a token claims, with the parent", &pending, &[], &["t1"], &["q"]),
+            (
+                "a strange token claims nothing",
+                &pending,
+                &[],
+                &["t3"],
+                &["p", "a", "q"],
+            ),
+            (
+                "a circle of tags ends",
+                &[("a", "b", ""), ("b", "a", "")],
+                &["a"],
+                &[],
+                &[],
+            ),
+        ] {
+            let listed: Vec<Described> = listed.iter().map(snapshot).collect();
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+            let claims = Claims {
+                snapshots: texts(ids),
+                tokens: texts(tokens),
+            };
+            assert_eq!(unneeded(&listed, &claims), expected, "{name}");
+        }
+    }
+}

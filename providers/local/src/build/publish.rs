@@ -1,0 +1,124 @@
+//! Giving a finished volume to where snapshots are kept, and telling how far that is.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use imagecache_blocks::{
+    BLOCK_BYTES, CacheRecord, Durability, FinishedVolume, Published, SnapshotManifest, UploadProgress, UploadWatch,
+};
+use imagecache_core::{EventSeverity, Progress};
+
+use crate::failure::Stop;
+use crate::shelf::Shelf;
+use crate::tracker::Tracker;
+
+/// Percent of a build with an upload that is done when all layers are there.
+pub(super) const LAYERS_PERCENT: u8 = 45;
+/// Percent when only the end of the upload is missing.
+const SENT_PERCENT: u8 = 99;
+/// How often progress is written down, and told in the log.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Keeps the volume where snapshots are kept; `None` when that is the directory. Blocks.
+pub(super) fn publish(
+    tracker: &Tracker,
+    shelf: &Shelf,
+    manifest: &SnapshotManifest,
+    previous: Option<&(CacheRecord, SnapshotManifest)>,
+) -> Result<Option<Published>, Stop> {
+    let record = tracker.record();
+    let volume = FinishedVolume {
+        store: &tracker.store,
+        manifest,
+        cache: &record.state.id,
+        key: &record.state.key,
+        previous: previous.and_then(|(record, manifest)| Some((manifest, record.published.as_ref()?))),
+    };
+    let watch = Watch {
+        tracker,
+        told: Mutex::new(Told {
+            progress: UploadProgress::default(),
+            begin: Instant::now(),
+            first_done: None,
+            written: Instant::now(),
+            logged: Instant::now(),
+        }),
+    };
+    let published = shelf.snapshots.publish(&volume, &watch)?;
+    if let Some(published) = &published {
+        let message = watch.summary(published);
+        tracker.event(EventSeverity::Normal, "SnapshotPublished", message);
+    }
+    Ok(published)
+}
+
+struct Watch<'a> {
+    tracker: &'a Tracker,
+    told: Mutex<Told>,
+}
+
+struct Told {
+    progress: UploadProgress,
+    begin: Instant,
+    /// Blocks that were there when this upload began.
+    first_done: Option<u64>,
+    written: Instant,
+    logged: Instant,
+}
+
+impl Watch<'_> {
+    /// What was sent, as an event says it.
+    fn summary(&self, published: &Published) -> String {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = told.progress.done.saturating_sub(told.first_done.unwrap_or(0));
+        let seconds = told.begin.elapsed().as_secs();
+        let parent = published.parent.as_deref().map(|parent| format!(" on top of {parent}"));
+        format!(
+            "Published as {}{}: {sent} blocks, {} MiB, sent in {seconds} s",
+            published.id,
+            parent.unwrap_or_default(),
+            (sent * BLOCK_BYTES) >> 20,
+        )
+    }
+}
+
+impl UploadWatch for Watch<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.tracker.is_cancelled()
+    }
+
+    fn progress(&self, progress: UploadProgress) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.first_done.get_or_insert(progress.done);
+        told.progress = progress;
+        let share = Progress::of(progress.done, progress.total.max(1)).percent();
+        let percent = LAYERS_PERCENT + scaled(share, SENT_PERCENT - LAYERS_PERCENT);
+        self.tracker.edit(|record| {
+            record.state.progress = record.state.progress.max(Progress::from_percent(percent));
+        });
+        if told.logged.elapsed() >= LOG_INTERVAL {
+            told.logged = Instant::now();
+            tracing::info!(
+                id = %self.tracker.record().state.id,
+                blocks = progress.done,
+                of = progress.total,
+                blocks_per_second = progress.per_second,
+                seconds_left = progress.left.map(|left| left.as_secs()),
+                "sending a snapshot"
+            );
+        }
+        if told.written.elapsed() >= WRITE_INTERVAL {
+            told.written = Instant::now();
+            // The upload itself meets the same trouble where it matters; a cache that is gone cancels it.
+            if let Err(stop) = self.tracker.persist(Durability::Relaxed) {
+                tracing::debug!(?stop, "cannot write down progress");
+            }
+        }
+    }
+}
+
+/// `percent` of `most`.
+fn scaled(percent: u8, most: u8) -> u8 {
+    u8::try_from(u32::from(percent) * u32::from(most) / 100).unwrap_or(most)
+}
