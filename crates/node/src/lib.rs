@@ -1,0 +1,37 @@
+//! The node side of imagecache: a containerd snapshotter. Layers that a cache holds are mounted instead of pulled.
+//!
+//! containerd asks [`serve`]'s socket before it fetches a layer. A layer that a store holds is committed at once, and
+//! containerd fetches nothing; any other is unpacked into a directory, as with containerd's own overlay snapshotter. A
+//! container's root filesystem is an overlay of both kinds.
+//!
+//! - [`Snapshotter`] keeps the book: every snapshot, every image that is mounted. It survives kills and reboots.
+//! - [`follow`] looks what the stores hold, and hashes new layers before a pod needs them.
+//! - No byte of an image is served that was not hashed and compared with the store's record; a damaged image is pulled.
+
+mod book;
+mod catalog;
+mod check;
+mod disk;
+mod error;
+mod filter;
+mod images;
+mod layout;
+mod root;
+mod service;
+mod snapshot;
+mod snapshotter;
+mod sources;
+mod state;
+mod status;
+mod supply;
+mod verify;
+mod volumes;
+pub mod wire;
+
+pub use check::{Finding, Grade, check};
+pub use error::{Error, Result};
+pub use service::{listen, serve};
+pub use snapshot::{Labels, REFERENCE_LABEL, Usage};
+pub use snapshotter::Snapshotter;
+pub use sources::{Source, follow};
+pub use status::{DamagedImage, Status, StoreStatus};
