@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use imagecache_core::cost::{Amount, UsageError};
 use imagecache_core::{CacheId, ImageRef, MAX_IMAGES, Platform};
+use imagecache_node::Source;
 use serde::Serialize;
 
 /// Container images as ready-made block snapshots: pods start without waiting for image pulls.
@@ -79,6 +80,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Re-read everything and check every digest; exit code 1 when something is damaged
     Verify(VerifyArgs),
+    /// Serve containerd as a snapshotter: layers that a cache holds are mounted instead of pulled (needs root)
+    Node(NodeArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crd,
     /// Print the effective configuration; secrets are never part of it
@@ -142,6 +145,30 @@ pub struct MatchArgs {
     /// Images of a pod
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<ImageRef>,
+    /// Show every cache that has one of the images, and why it won or lost
+    #[arg(long)]
+    pub explain: bool,
+    /// Choose as this vendor does; that of the provider's cloud when left out, and with no cloud: any version, smaller first
+    #[arg(long, value_enum)]
+    pub dialect: Option<MatchDialect>,
+    /// Only caches that hold all images exactly (imc-perfect-match); wins over --count
+    #[arg(long)]
+    pub perfect: bool,
+    /// Only caches that hold so many images exactly (imc-match-count-request)
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
+    /// The pod's temporary storage, which a cache must fit into; 30 with --dialect alibaba, else unlimited when left out
+    #[arg(long, value_name = "GIB")]
+    pub storage_gib: Option<u32>,
+}
+
+/// Whose rules of matching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MatchDialect {
+    /// Any version of any image, the size closest to the pod's temporary storage, then the newest.
+    Alibaba,
+    /// All images in their version, the smallest, then the newest.
+    Tencent,
 }
 
 /// Arguments of `cost`.
@@ -249,6 +276,24 @@ pub struct VerifyArgs {
     /// Id of the cache; everything in the store when left out
     #[arg(value_name = "ID")]
     pub id: Option<CacheId>,
+}
+
+/// Arguments of `node`.
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    /// Where snapshots, and everything known of them, are kept; the same at every start
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/imagecache-node")]
+    pub root: PathBuf,
+    /// Unix socket for containerd: `address` of its proxy plugin
+    #[arg(long, value_name = "FILE", default_value = "/run/imagecache/node.sock")]
+    pub socket: PathBuf,
+    /// Where layers are: a store directory, a block device or file with a volume, or LABEL=… of such a device. The first that
+    /// has a layer serves it; each may appear later. The store of the local provider when left out
+    #[arg(long, value_name = "SOURCE")]
+    pub source: Vec<Source>,
+    /// Say what this host has, and what it lacks, to run the snapshotter; exit code 1 when it cannot
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Flags as a configuration layer: only those given are serialized, so that others do not win.

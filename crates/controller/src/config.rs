@@ -7,13 +7,17 @@ use std::time::Duration;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use figment::value::Dict;
 use figment::{Figment, Metadata};
-use imagecache_core::system_clock;
+use imagecache_core::matching::RegistryAliases;
+use imagecache_core::{duration_text, system_clock};
+use imagecache_k8s_api::{ImageCacheDialect as _, alibaba};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Global;
 use crate::cost_config::CostConfig;
-use crate::kubernetes::Settings;
+use crate::kubernetes::{ProfileSources, Settings};
+use crate::pods::PodsConfig;
 use crate::registry::{Opened, PROVIDERS};
+use crate::webhook::WebhookConfig;
 
 /// Prefix of environment variables; two underscores step into a table: `IMAGECACHE_LOCAL__STORE__PATH`.
 const ENV_PREFIX: &str = "IMAGECACHE_";
@@ -33,10 +37,12 @@ pub struct Config {
     pub controller: ControllerConfig,
     /// Prices for `imagecache cost`.
     pub cost: CostConfig,
+    /// How pods and caches are compared.
+    pub matching: MatchingConfig,
 }
 
 /// Keys of [`Config`]; beside them only the providers' tables stand at the top.
-const SHARED_KEYS: [&str; 4] = ["provider", "log", "controller", "cost"];
+const SHARED_KEYS: [&str; 5] = ["provider", "log", "controller", "cost", "matching"];
 
 impl Default for Config {
     fn default() -> Self {
@@ -45,8 +51,17 @@ impl Default for Config {
             log: LogConfig::default(),
             controller: ControllerConfig::default(),
             cost: CostConfig::default(),
+            matching: MatchingConfig::default(),
         }
     }
+}
+
+/// How pods and caches are compared.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MatchingConfig {
+    /// Second names of registries, as `"alias" = "registry"`.
+    pub registry_aliases: RegistryAliases,
 }
 
 /// Logging, always to stderr.
@@ -83,16 +98,23 @@ pub enum LogFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct ControllerConfig {
     /// How often all caches are listed, as a duration with its unit; `None` is what suits the provider.
-    #[serde(with = "duration_text")]
+    #[serde(with = "duration_text::optional")]
     pub poll_interval: Option<Duration>,
     /// Namespaces whose secrets an ImageCache may name as imagePullSecrets; empty is every namespace.
     pub pull_secret_namespaces: Vec<String>,
-    /// Whether the ConfigMap `kube-system/eci-profile` gives builds their network where the object names none.
+    /// Whether the ConfigMap `kube-system/eci-profile` gives builds their network where the object names none, and pods what
+    /// its selectors add.
     pub eci_profile: bool,
+    /// Whether the ConfigMap `kube-system/eks-config` gives all pods its annotations.
+    pub eks_config: bool,
     /// Whether caches of objects that are gone are removed, where the provider can tell ours from others'.
     pub remove_orphans: bool,
     /// Address of /healthz, /readyz and /metrics in `controller` mode; empty is none.
     pub health_listen: String,
+    /// The webhook that gives pods their caches, in `controller` mode.
+    pub webhook: WebhookConfig,
+    /// What is done about pods after they were created.
+    pub pods: PodsConfig,
 }
 
 impl Default for ControllerConfig {
@@ -101,8 +123,11 @@ impl Default for ControllerConfig {
             poll_interval: None,
             pull_secret_namespaces: Vec::new(),
             eci_profile: true,
+            eks_config: true,
             remove_orphans: true,
             health_listen: "0.0.0.0:8080".to_owned(),
+            webhook: WebhookConfig::default(),
+            pods: PodsConfig::default(),
         }
     }
 }
@@ -113,8 +138,19 @@ impl ControllerConfig {
         Settings {
             poll_interval: self.poll_interval.unwrap_or(provider.poll_interval),
             pull_secrets: self.pull_secret_namespaces.clone().into(),
-            eci_profile: self.eci_profile,
+            profiles: ProfileSources {
+                eci_profile: self.eci_profile,
+                eks_config: self.eks_config,
+            },
             remove_orphans: self.remove_orphans,
+            cost: None,
+            registry_aliases: RegistryAliases::default(),
+            native_dialect: provider.native_dialect,
+            webhook: None,
+            // Alibaba Cloud makes caches for pods with its annotation by itself, and free of charge.
+            pods: self
+                .pods
+                .settings(provider.native_dialect == Some(alibaba::ImageCache::DIALECT)),
             clock: system_clock(),
         }
     }
@@ -252,37 +288,6 @@ pub fn store_default(path: PathBuf) -> Dict {
     let store: Dict = [("path".to_owned(), path)].into();
     let local: Dict = [("store".to_owned(), store.into())].into();
     [("local".to_owned(), local.into())].into()
-}
-
-/// Durations as `500ms`, `30s`, `10m` or `1h`.
-mod duration_text {
-    use std::time::Duration;
-
-    use jiff::SignedDuration;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(duration) = duration else {
-            return serializer.serialize_none();
-        };
-        let signed = SignedDuration::try_from(*duration).unwrap_or(SignedDuration::MAX);
-        serializer.collect_str(&format_args!("{signed:#}"))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let parsed = text
-            .parse::<SignedDuration>()
-            .ok()
-            .and_then(|duration| Duration::try_from(duration).ok());
-        match parsed {
-            Some(duration) if !duration.is_zero() => Ok(Some(duration)),
-            _ => Err(D::Error::custom(format!(
-                "`{text}` is not a duration above zero with a unit, such as 500ms or 30s"
-            ))),
-        }
-    }
 }
 
 #[cfg(test)]

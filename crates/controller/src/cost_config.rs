@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use imagecache_core::cost::{Price, PriceName, Prices, Tariff};
+use imagecache_core::CacheState;
+use imagecache_core::cost::{self, Price, PriceName, Prices, Tariff};
 use serde::de::{Deserializer, Error as DeError, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,21 @@ impl CostConfig {
         }
     }
 
+    /// What the statuses of caches under `tariff` say; `None` without prices for it.
+    ///
+    /// # Errors
+    ///
+    /// When there are prices and nobody said in what.
+    pub fn hints(&self, tariff: Tariff) -> Result<Option<CostHints>, NoCurrency> {
+        let prices = self.prices(tariff);
+        let currency = self.checked_currency()?.filter(|_| !prices.is_empty());
+        Ok(currency.map(|currency| CostHints {
+            tariff,
+            prices,
+            currency: currency.to_owned(),
+        }))
+    }
+
     /// What the prices are in; `None` when there are no prices either.
     ///
     /// # Errors
@@ -123,6 +139,21 @@ impl CostConfig {
             None if priced => Err(NoCurrency),
             currency => Ok(currency),
         }
+    }
+}
+
+/// What the statuses of one provider's caches say of costs.
+#[derive(Clone, Debug)]
+pub struct CostHints {
+    tariff: Tariff,
+    prices: Prices,
+    currency: String,
+}
+
+impl CostHints {
+    /// One sentence about `state`; `None` where a price or the content is not known.
+    pub fn of(&self, state: &CacheState) -> Option<String> {
+        cost::hint(self.tariff, state, &self.prices, &self.currency)
     }
 }
 

@@ -1,13 +1,17 @@
 //! The registry of providers: the one place that names them.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use figment::value::{Dict, Value};
 use imagecache_alibaba_eci::{AlibabaConfig, AlibabaProvider};
-use imagecache_core::{CacheProvider, RegistryCredential, system_clock, with_causes};
-use imagecache_local::{LocalConfig, LocalProvider};
+use imagecache_core::cost::Tariff;
+use imagecache_core::{CacheId, CacheProvider, ImageRef, RegistryCredential, system_clock, with_causes};
+use imagecache_k8s_api::{ImageCacheDialect as _, alibaba, tencent};
+use imagecache_local::{LocalConfig, LocalProvider, StoreKind};
 use imagecache_oci::Keyring;
 use imagecache_tencent_eks::{TencentConfig, TencentProvider};
 
@@ -34,6 +38,26 @@ pub struct Opened {
     pub local: Option<Arc<LocalProvider>>,
     /// How often to list its caches when nothing else is said.
     pub poll_interval: Duration,
+    /// The rules by which its caches are billed.
+    pub tariff: Tariff,
+    /// The dialect that its cloud speaks itself.
+    pub native_dialect: Option<&'static str>,
+    /// The same one, where its cloud tells which cache it would choose itself.
+    pub chooser: Option<Arc<dyn CloudChooser>>,
+}
+
+/// A cloud that can be asked which cache it would start a pod from.
+#[async_trait]
+pub trait CloudChooser: fmt::Debug + Send + Sync {
+    /// Its choice for a pod with these images, whoever made the cache.
+    async fn choose(&self, images: &[ImageRef]) -> imagecache_core::Result<Option<CacheId>>;
+}
+
+#[async_trait]
+impl CloudChooser for TencentProvider {
+    async fn choose(&self, images: &[ImageRef]) -> imagecache_core::Result<Option<CacheId>> {
+        Ok(self.most_suitable(images).await?.map(|cache| cache.id))
+    }
 }
 
 /// The configured name is no provider.
@@ -55,34 +79,50 @@ pub async fn open(loaded: &Loaded, owner: Option<String>) -> Result<Opened, Box<
     match loaded.config.provider.as_str() {
         imagecache_local::NAME => {
             let config: LocalConfig = loaded.table(imagecache_local::NAME)?;
+            let tariff = match config.store.kind {
+                StoreKind::Directory => Tariff::Local,
+                StoreKind::Ebs => Tariff::LocalEbs,
+            };
             let local = tokio::task::spawn_blocking(|| LocalProvider::open(config, system_clock())).await??;
             Ok(Opened {
                 provider: Arc::clone(&local) as Arc<dyn CacheProvider>,
                 local: Some(local),
                 poll_interval: LOCAL_POLL_INTERVAL,
+                tariff,
+                native_dialect: None,
+                chooser: None,
             })
         }
         imagecache_alibaba_eci::NAME => {
             let config: AlibabaConfig = loaded.table(imagecache_alibaba_eci::NAME)?;
             let provider =
                 AlibabaProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
-            Ok(cloud(Arc::new(provider)))
+            let dialect = alibaba::ImageCache::DIALECT;
+            Ok(cloud(Arc::new(provider), Tariff::AlibabaEci, dialect))
         }
         imagecache_tencent_eks::NAME => {
             let config: TencentConfig = loaded.table(imagecache_tencent_eks::NAME)?;
             let provider =
                 TencentProvider::open(config, owner, system_clock()).map_err(|error| misconfigured(&error))?;
-            Ok(cloud(Arc::new(provider)))
+            let dialect = tencent::ImageCache::DIALECT;
+            let provider = Arc::new(provider);
+            Ok(Opened {
+                chooser: Some(Arc::clone(&provider) as Arc<dyn CloudChooser>),
+                ..cloud(provider, Tariff::TencentEks, dialect)
+            })
         }
         other => Err(UnknownProvider { name: other.to_owned() }.into()),
     }
 }
 
-fn cloud(provider: Arc<dyn CacheProvider>) -> Opened {
+fn cloud(provider: Arc<dyn CacheProvider>, tariff: Tariff, dialect: &'static str) -> Opened {
     Opened {
         provider,
         local: None,
         poll_interval: CLOUD_POLL_INTERVAL,
+        tariff,
+        native_dialect: Some(dialect),
+        chooser: None,
     }
 }
 
@@ -166,6 +206,9 @@ mod tests {
         ),
     ];
 
+    /// A file that is about one way to use a provider, that provider, and the line of its table that chooses the way.
+    const WAYS: [(&str, &str, &str); 1] = [("aws-ebs", imagecache_local::NAME, "store = { kind = \"ebs\" }")];
+
     fn load_text(text: &str) -> Loaded {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c.toml");
@@ -187,12 +230,17 @@ mod tests {
             let store = tempfile::tempdir().unwrap();
             let (file, dir) = (path.to_str().unwrap(), store.path().to_str().unwrap());
             let loaded = load(&["imagecache", "--config", file, "--store", dir, "list"]);
-            let name = path.file_stem().unwrap().to_str().unwrap();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            let way = WAYS.iter().find(|(file, _, _)| *file == stem);
+            let name = way.map_or(stem, |(_, provider, _)| *provider);
             let opened = open(&loaded, Some("a-cluster".to_owned())).await.unwrap();
             assert_eq!(opened.provider.name(), name);
             let shipped = effective_config(&load(&["imagecache", "--config", file, "config"])).unwrap();
             let required = REQUIRED.iter().find(|(provider, _)| *provider == name);
-            let required = required.map_or("", |(_, line)| line);
+            let required = way
+                .map(|(_, _, line)| line)
+                .or(required.map(|(_, line)| line))
+                .unwrap_or(&"");
             let defaults = load_text(&format!("provider = \"{name}\"\n[{name}]\n{required}"));
             let defaults = effective_config(&defaults).unwrap();
             assert_eq!(

@@ -5,10 +5,10 @@ use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imagecache_core::{
-    BuildOptions, CacheKey, CacheProvider, CacheSpec, CacheState, Phase, RegistryCredential, Retention,
+    BuildOptions, CacheKey, CacheProvider, CacheSpec, CacheState, ErrorKind, Phase, RegistryCredential, Retention,
 };
 use jiff::Timestamp;
 
@@ -23,6 +23,8 @@ use crate::registry;
 const OWNER: &str = "cli";
 /// How often the parent of a build in the background looks whether the build has begun.
 const START_POLL: Duration = Duration::from_millis(20);
+/// How long a provider that says "not yet" is asked again: longer than any cloud's lists lag.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A pull secret file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ pub(super) async fn create(loaded: &Loaded, format: Format, args: CreateArgs) ->
         spec.validate(provider.name())?;
         build_elsewhere(provider.as_ref(), &key).await?
     } else {
-        provider.ensure(&key, &spec).await?
+        ensure(provider.as_ref(), &key, &spec).await?
     };
     show(format, &state)?;
     Ok(ExitCode::SUCCESS)
@@ -88,10 +90,28 @@ fn read_pull_secret(path: &Path) -> Result<Vec<RegistryCredential>, PullSecretEr
     registry::parse_pull_secret(&text).map_err(failed)
 }
 
+/// Asks for the cache. A provider may have to look for what an earlier process made before it makes one, and this process is
+/// always a new one: where it says when to ask again, it is asked again.
+async fn ensure(provider: &dyn CacheProvider, key: &CacheKey, spec: &CacheSpec) -> imagecache_core::Result<CacheState> {
+    let start = Instant::now();
+    loop {
+        match provider.ensure(key, spec).await {
+            Err(error) if error.kind() == ErrorKind::Conflict && start.elapsed() < PATIENCE => {
+                let Some(wait) = error.retry_after() else {
+                    return Err(error);
+                };
+                note(&format!("{}; asking again in {wait:?}", error.message()));
+                tokio::time::sleep(wait).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Builds in this process, showing progress, until the build ends one way or the other.
 async fn build(provider: &dyn CacheProvider, key: &CacheKey, spec: &CacheSpec) -> Result<CacheState, AnyError> {
     let mut view = BuildView::for_stderr();
-    let mut state = provider.ensure(key, spec).await?;
+    let mut state = ensure(provider, key, spec).await?;
     loop {
         view.update(&state);
         if !matches!(state.phase, Phase::Pending | Phase::Creating | Phase::Unknown(_)) {

@@ -3,6 +3,8 @@
 mod cache;
 mod cost;
 mod create;
+mod matching;
+mod node;
 mod serve;
 mod show;
 mod volume;
@@ -44,12 +46,13 @@ pub async fn run(cli: Cli) -> Result<ExitCode, AnyError> {
         Command::Get(args) => cache::get(&loaded, format, &args).await?,
         Command::List => cache::list(&loaded, format).await?,
         Command::Delete(args) => cache::delete(&loaded, &args).await?,
-        Command::Match(args) => cache::best_match(&loaded, format, &args).await?,
+        Command::Match(args) => matching::best_match(&loaded, format, &args).await?,
         Command::Cost(args) => cost::cost(&loaded, format, cli.global.provider.as_deref(), &args).await?,
         Command::Mount(args) => volume::mount(&loaded, args).await?,
         Command::Umount(args) => volume::umount(args).await?,
         Command::Export(args) => volume::export(&loaded, args).await?,
         Command::Verify(args) => return volume::verify(&loaded, format, args).await,
+        Command::Node(args) => return node::node(&loaded, format, args).await,
         Command::Crd => show::crd(format)?,
         Command::Config => show::config(&loaded, format)?,
     }

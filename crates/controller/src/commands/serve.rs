@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::Shared;
 use imagecache_apiserver::{ApiServer, Data, Options, Token};
+use imagecache_local::LocalProvider;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,10 +35,14 @@ pub(super) async fn controller(loaded: &Loaded) -> Result<(), AnyError> {
     })?;
     let shutdown = shutdown_signal()?;
     let health = loaded.config.controller.health_address()?;
+    let webhook = loaded.config.controller.webhook.settings()?;
     let Some(opened) = open(loaded, &client, shutdown.clone()).await? else {
         return Ok(());
     };
-    let settings = loaded.config.controller.settings(&opened);
+    let settings = kubernetes::Settings {
+        webhook,
+        ..settings(loaded, &opened)?
+    };
     kubernetes::run_with_health(client, opened.provider, settings, health, shutdown).await?;
     Ok(())
 }
@@ -70,7 +76,7 @@ pub(super) async fn standalone(loaded: &Loaded, args: &StandaloneArgs) -> Result
         return Ok(());
     };
     announce(args, address);
-    let settings = loaded.config.controller.settings(&opened);
+    let settings = settings(loaded, &opened)?;
     let reconciling = kubernetes::run(client, opened.provider, settings, shutdown);
     tokio::select! {
         // The API only ends by itself when something is wrong: say so instead of reconciling against nothing.
@@ -93,10 +99,22 @@ async fn open(
         };
         registry::open(loaded, owner).await
     };
-    tokio::select! {
-        opened = opening => Ok(Some(opened?)),
-        () = shutdown => Ok(None),
+    let opened: Opened = tokio::select! {
+        opened = opening => opened?,
+        () = shutdown => return Ok(None),
+    };
+    if let Some(local) = &opened.local {
+        tokio::spawn(LocalProvider::tend(Arc::downgrade(local)));
     }
+    Ok(Some(opened))
+}
+
+fn settings(loaded: &Loaded, opened: &Opened) -> Result<kubernetes::Settings, AnyError> {
+    Ok(kubernetes::Settings {
+        cost: loaded.config.cost.hints(opened.tariff)?,
+        registry_aliases: loaded.config.matching.registry_aliases.clone(),
+        ..loaded.config.controller.settings(opened)
+    })
 }
 
 fn announce(args: &StandaloneArgs, address: SocketAddr) {
@@ -124,7 +142,7 @@ fn write_private(path: &Path, content: &str) -> Result<(), AnyError> {
 }
 
 /// Resolves at the first SIGTERM or Ctrl-C, for everyone who waits.
-fn shutdown_signal() -> std::io::Result<Shared<impl Future<Output = ()> + Send + use<>>> {
+pub(super) fn shutdown_signal() -> std::io::Result<Shared<impl Future<Output = ()> + Send + use<>>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let first = async move {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use imagecache_blocks::{DirectoryStore, SnapshotId, SnapshotManifest, Store as _, image_stack, mount};
+use imagecache_blocks::{CacheRecord, DirectoryStore, Published, SnapshotManifest, Store as _, image_stack, mount};
 use imagecache_core::{CacheState, Digest, ImageRef, Phase};
 use imagecache_local::LocalProvider;
 use serde::Serialize;
@@ -28,7 +28,7 @@ async fn local(loaded: &Loaded) -> Result<Arc<LocalProvider>, AnyError> {
 pub(super) async fn mount(loaded: &Loaded, args: MountArgs) -> Result<(), AnyError> {
     let local = local(loaded).await?;
     let state = find(local.as_ref(), &args.id).await?;
-    let id = ready_snapshot(&state)?;
+    let record = ready_record(&local, &state).await?;
     let store = local.store().clone();
     let manifest = args
         .image
@@ -37,7 +37,7 @@ pub(super) async fn mount(loaded: &Loaded, args: MountArgs) -> Result<(), AnyErr
         .transpose()?;
     tokio::task::spawn_blocking(move || match manifest {
         Some(manifest) => mount::mount_image(&store, &image_stack(&store, &manifest)?, &args.dir),
-        None => mount::mount_volume(&store, &read_manifest(&store, &id)?, &args.dir),
+        None => mount::mount_volume(&store, &read_manifest(&store, &record)?, &args.dir),
     })
     .await??;
     Ok(())
@@ -50,12 +50,10 @@ pub(super) async fn umount(args: UmountArgs) -> Result<(), AnyError> {
 
 pub(super) async fn export(loaded: &Loaded, args: ExportArgs) -> Result<(), AnyError> {
     let local = local(loaded).await?;
-    let id = ready_snapshot(&find(local.as_ref(), &args.id).await?)?;
-    let store = local.store().clone();
+    let record = ready_record(&local, &find(local.as_ref(), &args.id).await?).await?;
     let size = tokio::task::spawn_blocking(move || {
-        let manifest = read_manifest(&store, &id)?;
-        write_whole(&store, &manifest, &args.file)?;
-        Ok::<u64, imagecache_blocks::Error>(manifest.volume_bytes)
+        let manifest = read_manifest(local.store(), &record)?;
+        write_whole(&local, &manifest, record.published.as_ref(), &args.file)
     })
     .await??;
     note(&format!("{} exported, {}", args.id, bytes(size)));
@@ -79,10 +77,7 @@ struct DamageRow {
 
 pub(super) async fn verify(loaded: &Loaded, format: Format, args: VerifyArgs) -> Result<ExitCode, AnyError> {
     let local = local(loaded).await?;
-    let store = local.store().clone();
-    let found =
-        tokio::task::spawn_blocking(move || imagecache_blocks::verify(&store, args.id.as_ref(), &mut |_read| {}))
-            .await??;
+    let found = tokio::task::spawn_blocking(move || local.verify(args.id.as_ref())).await??;
     let report = Report {
         files: found.files,
         bytes: found.bytes,
@@ -121,15 +116,20 @@ fn verify_table(report: &Report) -> String {
     )
 }
 
-fn ready_snapshot(state: &CacheState) -> Result<SnapshotId, AnyError> {
-    match (&state.phase, &state.snapshot_id) {
-        (Phase::Ready, Some(id)) => Ok(id.parse()?),
-        _ => Err(format!(
+/// The record of a Ready cache, which names its snapshot.
+async fn ready_record(local: &Arc<LocalProvider>, state: &CacheState) -> Result<CacheRecord, AnyError> {
+    let not_ready = || {
+        format!(
             "cache `{}` is {}, not Ready: there is no snapshot yet",
             state.id, state.phase
         )
-        .into()),
+    };
+    if state.phase != Phase::Ready {
+        return Err(not_ready().into());
     }
+    let (store, id) = (local.store().clone(), state.id.clone());
+    let record = tokio::task::spawn_blocking(move || store.record(&id)).await??;
+    Ok(record.filter(CacheRecord::is_ready).ok_or_else(not_ready)?)
 }
 
 /// The manifest under which the cache holds `image`, by tag or by digest.
@@ -147,28 +147,34 @@ fn manifest_of(state: &CacheState, image: &ImageRef) -> Result<Digest, AnyError>
     })
 }
 
-fn read_manifest(store: &DirectoryStore, id: &SnapshotId) -> imagecache_blocks::Result<SnapshotManifest> {
-    store.snapshot(id)?.ok_or_else(|| imagecache_blocks::Error::Missing {
-        what: format!("snapshot {id}"),
+fn read_manifest(store: &DirectoryStore, record: &CacheRecord) -> imagecache_blocks::Result<SnapshotManifest> {
+    let missing = |what: String| imagecache_blocks::Error::Missing {
+        what,
         store: store.root().to_owned(),
-    })
+    };
+    let id = record.snapshot.as_ref();
+    let id = id.ok_or_else(|| missing(format!("the snapshot of cache {}", record.state.id)))?;
+    store.snapshot(id)?.ok_or_else(|| missing(format!("snapshot {id}")))
 }
 
 /// Exports under a temporary name beside `target`, so that a file of that name is whole. A device is written in place.
+/// Returns the size in bytes.
 fn write_whole(
-    store: &DirectoryStore,
+    local: &LocalProvider,
     manifest: &SnapshotManifest,
+    published: Option<&Published>,
     target: &std::path::Path,
-) -> imagecache_blocks::Result<()> {
+) -> imagecache_blocks::Result<u64> {
     use std::os::unix::fs::FileTypeExt as _;
 
+    let (store, snapshots) = (local.store(), local.snapshots().as_ref());
     let failed = |operation, error| imagecache_blocks::Error::io(operation, target, error);
     if target.metadata().is_ok_and(|meta| meta.file_type().is_block_device()) {
         let device = std::fs::File::options()
             .write(true)
             .open(target)
             .map_err(|error| failed("open", error))?;
-        return imagecache_blocks::export(store, manifest, &device, target, |_| {});
+        return imagecache_blocks::export(snapshots, store, manifest, published, &device, target);
     }
     let dir = target
         .parent()
@@ -179,7 +185,7 @@ fn write_whole(
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(dir)
         .map_err(|error| failed("write", error))?;
-    imagecache_blocks::export(store, manifest, file.as_file(), target, |_| {})?;
+    let size = imagecache_blocks::export(snapshots, store, manifest, published, file.as_file(), target)?;
     file.persist(target).map_err(|error| failed("write", error.error))?;
-    Ok(())
+    Ok(size)
 }

@@ -6,21 +6,28 @@ use imagecache_core::{CacheProvider, Clock, Failure};
 use imagecache_k8s_api::ImageCacheDialect;
 use kube::Client;
 
+use crate::cost_config::CostHints;
+
 use super::events::Publisher;
 use super::memo::Memos;
 use super::metrics::Metrics;
+use super::profile::Profiles;
 use super::secrets::PullSecretPolicy;
 use super::states::{States, Wake};
+use crate::catalog::Catalog;
 
 /// What all passes share.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) provider: Arc<dyn CacheProvider>,
     pub(super) states: States,
+    /// The same states, for pods; behind them by moments.
+    pub(super) catalog: Arc<Catalog>,
     pub(super) pull_secrets: PullSecretPolicy,
-    pub(super) eci_profile: bool,
+    pub(super) profiles: Arc<Profiles>,
+    pub(super) cost: Option<CostHints>,
     pub(super) publisher: Publisher,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
 

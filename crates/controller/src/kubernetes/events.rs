@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use imagecache_core::EventSeverity;
+use imagecache_core::{Digest, EventSeverity};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -26,12 +26,17 @@ const SERIES_WINDOW: Duration = Duration::from_secs(6 * 60);
 /// Longest note that client-go writes, in bytes; the whole of a message is in the status anyway.
 const MAX_NOTE_BYTES: usize = 1024;
 
+/// Longest name of an object (Kubernetes).
+const MAX_NAME_BYTES: usize = 253;
+/// Characters of a digest that tell two events about one object apart.
+const ONCE_CHARS: usize = 16;
+
 /// Something to tell people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Notice {
-    pub(super) severity: EventSeverity,
-    pub(super) reason: &'static str,
-    pub(super) note: String,
+pub(crate) struct Notice {
+    pub(crate) severity: EventSeverity,
+    pub(crate) reason: &'static str,
+    pub(crate) note: String,
 }
 
 /// Publishes notices. Unlike kube's recorder it takes two notes for two events, also when their reason is the same.
@@ -87,12 +92,52 @@ impl Publisher {
     }
 }
 
+/// Publishes `notice` about `regarding` unless something was published with the same `once`, by whomever: that is in the
+/// event's name, and a second event of that name is refused. Holds for as long as Kubernetes keeps events, mostly an hour.
+pub(crate) async fn publish_once(client: &Client, regarding: &ObjectReference, once: &str, notice: &Notice) {
+    let api: Api<Event> = Api::namespaced(client.clone(), regarding.namespace.as_deref().unwrap_or(NAMESPACE));
+    let uid = regarding.uid.as_deref().unwrap_or_default();
+    let digest = Digest::sha256_of(format!("{uid} {once}").as_bytes());
+    let suffix = digest.hex().get(..ONCE_CHARS).unwrap_or_default();
+    match api
+        .create(&PostParams::default(), &event(regarding, notice, suffix))
+        .await
+    {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => cannot_publish(&error, notice),
+    }
+}
+
 async fn create(api: &Api<Event>, regarding: &ObjectReference, notice: &Notice) -> Option<Series> {
+    let event = event(regarding, notice, &format!("{:x}", Timestamp::now().as_nanosecond()));
+    match api.create(&PostParams::default(), &event).await {
+        Ok(created) => Some(Series {
+            name: created.metadata.name?,
+            count: 1,
+            last: Instant::now(),
+        }),
+        Err(error) => {
+            cannot_publish(&error, notice);
+            None
+        }
+    }
+}
+
+fn cannot_publish(error: &kube::Error, notice: &Notice) {
+    let error = error as &dyn std::error::Error;
+    warn!(error, reason = notice.reason, "cannot publish an event");
+}
+
+/// The event, named after its object and `suffix`.
+fn event(regarding: &ObjectReference, notice: &Notice, suffix: &str) -> Event {
     let now = Timestamp::now();
     let object = regarding.name.as_deref().unwrap_or(REPORTER);
-    let event = Event {
+    let start = object.floor_char_boundary(MAX_NAME_BYTES.saturating_sub(suffix.len() + 1));
+    let start = object.get(..start).unwrap_or_default().trim_end_matches(['-', '.']);
+    Event {
         metadata: ObjectMeta {
-            name: Some(format!("{object}.{:x}", now.as_nanosecond())),
+            name: Some(format!("{start}.{suffix}")),
             ..ObjectMeta::default()
         },
         count: Some(1),
@@ -108,21 +153,6 @@ async fn create(api: &Api<Event>, regarding: &ObjectReference, notice: &Notice) 
         }),
         type_: Some(notice.severity.as_str().to_owned()),
         ..Event::default()
-    };
-    match api.create(&PostParams::default(), &event).await {
-        Ok(created) => Some(Series {
-            name: created.metadata.name?,
-            count: 1,
-            last: Instant::now(),
-        }),
-        Err(error) => {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                reason = notice.reason,
-                "cannot publish an event"
-            );
-            None
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 mod context;
 mod controller;
 mod events;
+mod follow;
 mod health;
 mod memo;
 mod metrics;
@@ -36,6 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use imagecache_core::matching::RegistryAliases;
 use imagecache_core::{CacheProvider, Clock, system_clock};
 use imagecache_k8s_api::{alibaba, tencent};
 use kube::Client;
@@ -43,15 +45,24 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::cost_config::CostHints;
+
+pub(crate) use events::{Notice, publish_once};
+pub(crate) use metrics::Metrics;
 pub use owner::{OwnerError, cluster_owner};
+pub(crate) use profile::is_forbidden;
+pub use profile::{ProfileSources, Profiles};
 pub use secrets::PullSecretPolicy;
 
 use context::Shared;
 use events::Publisher;
 use health::Health;
-use metrics::Metrics;
 use states::States;
 use watch::Watching;
+
+use crate::catalog::Catalog;
+use crate::pods;
+use crate::webhook::{self, Webhook};
 
 /// How often all caches are listed when nothing else is said: as often as a status may be written.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,10 +77,20 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// From which namespaces pull secrets may be read.
     pub pull_secrets: PullSecretPolicy,
-    /// Whether the ConfigMap `kube-system/eci-profile` gives builds their network where the object names none.
-    pub eci_profile: bool,
+    /// Which ConfigMaps of the cluster are followed.
+    pub profiles: ProfileSources,
     /// Whether caches of objects that are gone are removed, where the provider can tell ours from others'.
     pub remove_orphans: bool,
+    /// What each status says of costs; `None` says nothing.
+    pub cost: Option<CostHints>,
+    /// Names that mean the same registry, for the choice of a cache.
+    pub registry_aliases: RegistryAliases,
+    /// The dialect of the provider's own cloud, which counts where a pod speaks two.
+    pub native_dialect: Option<&'static str>,
+    /// Where pods are asked about, if anywhere.
+    pub webhook: Option<webhook::Settings>,
+    /// How pods are looked after, if at all.
+    pub pods: Option<pods::Settings>,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -79,8 +100,13 @@ impl Default for Settings {
         Self {
             poll_interval: DEFAULT_POLL_INTERVAL,
             pull_secrets: PullSecretPolicy::default(),
-            eci_profile: false,
+            profiles: ProfileSources::default(),
             remove_orphans: true,
+            cost: None,
+            registry_aliases: RegistryAliases::default(),
+            native_dialect: None,
+            webhook: None,
+            pods: None,
             clock: system_clock(),
         }
     }
@@ -91,8 +117,13 @@ impl std::fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("poll_interval", &self.poll_interval)
             .field("pull_secrets", &self.pull_secrets)
-            .field("eci_profile", &self.eci_profile)
+            .field("profiles", &self.profiles)
             .field("remove_orphans", &self.remove_orphans)
+            .field("cost", &self.cost)
+            .field("registry_aliases", &self.registry_aliases)
+            .field("native_dialect", &self.native_dialect)
+            .field("webhook", &self.webhook)
+            .field("pods", &self.pods)
             .finish_non_exhaustive()
     }
 }
@@ -100,9 +131,11 @@ impl std::fmt::Debug for Settings {
 /// Why the controller could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address for health checks is taken, or not ours.
-    #[error("cannot listen on {address} for health checks, choose another address")]
+    /// The address for something is taken, or not ours.
+    #[error("cannot listen on {address} for {what}, choose another address")]
     Listen {
+        /// What would be answered there.
+        what: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -131,7 +164,7 @@ pub async fn run(
 ///
 /// # Errors
 ///
-/// [`Error::Listen`] when `health` cannot be listened on.
+/// [`Error::Listen`] when `health`, or the webhook's address, cannot be listened on.
 pub async fn run_with_health(
     client: Client,
     provider: Arc<dyn CacheProvider>,
@@ -142,18 +175,33 @@ pub async fn run_with_health(
     let listener = match health {
         Some(address) => {
             let bound = TcpListener::bind(address).await;
-            Some(bound.map_err(|source| Error::Listen { address, source })?)
+            Some(bound.map_err(|source| Error::Listen {
+                what: "health checks",
+                address,
+                source,
+            })?)
         }
         None => None,
     };
+    let webhook = settings.webhook.map(|settings| {
+        let address = settings.listen;
+        Webhook::bind(settings).map_err(|source| Error::Listen {
+            what: "the webhook",
+            address,
+            source,
+        })
+    });
+    let webhook = webhook.transpose()?;
     let shared = Arc::new(Shared {
         client,
         provider: Arc::clone(&provider),
         states: States::default(),
+        catalog: Arc::new(Catalog::new(settings.registry_aliases)),
         pull_secrets: settings.pull_secrets,
-        eci_profile: settings.eci_profile,
+        profiles: Arc::new(Profiles::new(settings.profiles)),
+        cost: settings.cost,
         publisher: Publisher::default(),
-        metrics: Metrics::default(),
+        metrics: Arc::default(),
         clock: settings.clock,
     });
     let health = Arc::new(Health::default());
@@ -162,15 +210,28 @@ pub async fn run_with_health(
         poll_interval: settings.poll_interval,
         remove_orphans: settings.remove_orphans,
     };
-    let reconciling = async {
-        tokio::join!(
-            controller::run::<alibaba::ImageCache>(&shared, &health, &stop),
-            controller::run::<tencent::ImageCache>(&shared, &health, &stop),
-        )
-    };
     let answering = async {
         match listener {
             Some(listener) => health::serve(listener, &health, &shared).await,
+            None => std::future::pending().await,
+        }
+    };
+    let admitting = async {
+        match webhook {
+            Some(webhook) => webhook.run(parts(&shared, settings.native_dialect), &stop).await,
+            None => stop.cancelled().await,
+        }
+    };
+    let working = async {
+        tokio::join!(
+            controller::run::<alibaba::ImageCache>(&shared, &health, &stop),
+            controller::run::<tencent::ImageCache>(&shared, &health, &stop),
+            admitting,
+        )
+    };
+    let caring = async {
+        match settings.pods {
+            Some(pods) => pods::run(parts_for_pods(&shared, settings.native_dialect), pods).await,
             None => std::future::pending().await,
         }
     };
@@ -183,10 +244,41 @@ pub async fn run_with_health(
         info!("stopping without waiting any longer");
     };
     tokio::select! {
-        _ = reconciling => {}
+        _ = working => {}
         () = watch::watch(provider.as_ref(), &shared, &watching, &health) => {}
+        () = follow::follow(&shared.states, &shared.catalog) => {}
         () = answering => {}
+        () = caring => {}
+        () = shared.profiles.follow(&shared.client) => {}
         () = stopping => {}
     }
     Ok(())
+}
+
+/// What the webhook works with.
+fn parts(shared: &Shared, native_dialect: Option<&'static str>) -> webhook::Parts {
+    webhook::Parts {
+        client: shared.client.clone(),
+        catalog: Arc::clone(&shared.catalog),
+        profiles: Arc::clone(&shared.profiles),
+        provider: Arc::clone(&shared.provider),
+        native_dialect,
+        metrics: Arc::clone(&shared.metrics),
+        clock: Arc::clone(&shared.clock),
+    }
+}
+
+/// What pods are looked after with.
+fn parts_for_pods(shared: &Arc<Shared>, native_dialect: Option<&'static str>) -> pods::Parts {
+    let states = Arc::clone(shared);
+    pods::Parts {
+        client: shared.client.clone(),
+        catalog: Arc::clone(&shared.catalog),
+        provider: Arc::clone(&shared.provider),
+        native_dialect,
+        pull_secrets: shared.pull_secrets.clone(),
+        metrics: Arc::clone(&shared.metrics),
+        clock: Arc::clone(&shared.clock),
+        matched: Box::new(move |key, at| states.states.matched(key, at)),
+    }
 }

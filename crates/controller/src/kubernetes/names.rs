@@ -29,4 +29,5 @@ pub(super) mod reason {
     pub(in crate::kubernetes) const EXPIRED: &str = "Expired";
     pub(in crate::kubernetes) const UNKNOWN: &str = "Unknown";
     pub(in crate::kubernetes) const DELETING: &str = "Deleting";
+    pub(in crate::kubernetes) const INVALID_PROFILE: &str = "InvalidProfile";
 }

@@ -18,7 +18,6 @@ use super::memo::Attempts;
 use super::names::{FIELD_MANAGER, reason};
 use super::policy;
 use super::previous::Previous;
-use super::profile;
 use super::reconcile::may_be_corrected_elsewhere;
 use super::secrets;
 use super::states::Owner;
@@ -60,12 +59,15 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
             .newer_than(&uid, &version)
             .or_else(|| object.status().cloned());
         let previous = status.as_ref().map(Previous::of::<K>).unwrap_or_default();
+        let owner = Owner::of_uid(&uid);
+        let mut memory = previous.memory.clone();
+        memory.last_matched_at = context.shared.states.last_matched(&owner, memory.last_matched_at);
         Self {
             context,
             object,
-            owner: Owner::of_uid(&uid),
+            owner,
             uid,
-            memory: previous.memory.clone(),
+            memory,
             status,
             previous,
             wanted: None,
@@ -178,8 +180,8 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
             }
         }
         // After the key was computed: a changed profile is for new caches, it builds none anew.
-        if shared.eci_profile && shared.provider.capabilities().build_options {
-            match profile::defaults(&shared.client).await {
+        if shared.provider.capabilities().build_options {
+            match shared.profiles.network().await {
                 Ok(defaults) => spec.options.alibaba.fill(&defaults),
                 Err(problem) => {
                     self.attempt_failed(key, problem, None);
@@ -311,6 +313,7 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
             expired: self.expired,
             generation: self.object.meta().generation,
             previous: &self.previous,
+            cost: self.cost(serving.as_ref()),
             now: (shared.clock)(),
         });
         let new = K::render(&report);
@@ -335,6 +338,12 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
         self.previous = Previous::of::<K>(&new);
         self.status = Some(new);
         Ok(())
+    }
+
+    /// What the cache that pods use costs; of one that is being built the content is not known.
+    fn cost(&self, serving: Option<&CacheState>) -> Option<String> {
+        let ready = serving.filter(|state| state.phase == Phase::Ready)?;
+        self.context.shared.cost.as_ref()?.of(ready)
     }
 
     async fn send(&self, status: &K::Status) -> Result<(), PassError> {

@@ -1,35 +1,253 @@
-//! Reads `eci-profile`: where a cluster on Alibaba Cloud keeps the network that everything without one of its own uses.
+//! Follows the ConfigMaps that configure a whole cluster: Alibaba's `eci-profile`, Tencent's `eks-config`, and the labels of
+//! namespaces where a selector asks for them.
 
-use imagecache_core::{AlibabaResources, ErrorKind, Failure};
-use imagecache_k8s_api::alibaba;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// Where the vendor's components keep it ("Configure eci-profile", 2025-05).
+use futures::StreamExt as _;
+use imagecache_core::{AlibabaResources, ErrorKind, EventSeverity, Failure};
+use imagecache_k8s_api::alibaba::Profile;
+use imagecache_k8s_api::pod::PodView;
+use imagecache_k8s_api::tencent::EksConfig;
+use imagecache_k8s_api::{Effects, Problem};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::core::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::events::{Notice, publish_once};
+use super::names::reason;
+
+/// Where the vendors' components keep them ("Configure eci-profile", 2025-05; Tencent's "Annotation").
 const NAMESPACE: &str = "kube-system";
-const NAME: &str = "eci-profile";
+const ECI_PROFILE: &str = "eci-profile";
+const EKS_CONFIG: &str = "eks-config";
 
-/// What the profile says; nothing where there is none.
-///
-/// # Errors
-///
-/// `PermissionDenied` or `Unavailable` when it cannot be read.
-pub(super) async fn defaults(client: &Client) -> Result<AlibabaResources, Failure> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
-    let found = api.get_opt(NAME).await.map_err(|error| {
-        let (kind, remedy) = match &error {
-            kube::Error::Api(status) if status.code == 403 => (
-                ErrorKind::PermissionDenied,
-                ", grant the controller `get` on it or set controller.eci_profile to false",
-            ),
-            _ => (ErrorKind::Unavailable, ""),
-        };
-        Failure {
-            kind,
-            message: format!("ConfigMap `{NAMESPACE}/{NAME}` cannot be read{remedy}: {error}"),
+/// Which of the ConfigMaps are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProfileSources {
+    /// `kube-system/eci-profile`.
+    pub eci_profile: bool,
+    /// `kube-system/eks-config`.
+    pub eks_config: bool,
+}
+
+/// What the cluster's ConfigMaps say now.
+#[derive(Debug)]
+pub struct Profiles {
+    sources: ProfileSources,
+    profile: Followed<Profile>,
+    config: Followed<EksConfig>,
+    /// Labels by namespace.
+    namespaces: RwLock<HashMap<String, Arc<BTreeMap<String, String>>>>,
+}
+
+/// A value as it was last read, or why it never was; nothing before the first answer.
+type Followed<T> = watch::Sender<Option<Result<Arc<T>, Failure>>>;
+
+impl Profiles {
+    /// Nothing was read yet.
+    pub fn new(sources: ProfileSources) -> Self {
+        Self {
+            sources,
+            profile: watch::Sender::new(None),
+            config: watch::Sender::new(None),
+            namespaces: RwLock::default(),
         }
-    })?;
-    Ok(alibaba::profile_defaults(
-        &found.and_then(|profile| profile.data).unwrap_or_default(),
-    ))
+    }
+
+    /// What to add to `pod`, whose namespace must be filled in: what it has stays.
+    pub fn effects(&self, pod: &PodView) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(profile) = value(&self.profile) {
+            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+            let namespace = namespaces.get(&pod.metadata.namespace).cloned();
+            drop(namespaces);
+            effects = profile.effects(namespace.as_deref(), &pod.metadata);
+        }
+        if let Some(config) = value(&self.config) {
+            effects.add(&config.effects(&pod.metadata), &pod.metadata);
+        }
+        effects
+    }
+
+    /// The network for builds whose object names none; waits for the first answer of the API server.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied` or `Unavailable` when the profile could never be read.
+    pub(super) async fn network(&self) -> Result<AlibabaResources, Failure> {
+        if !self.sources.eci_profile {
+            return Ok(AlibabaResources::default());
+        }
+        let mut profile = self.profile.subscribe();
+        match profile.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Ok(profile))) => Ok(profile.network().clone()),
+            Ok(Some(Err(failure))) => Err(failure.clone()),
+            // The sender is in `self`: this cannot be.
+            Ok(None) | Err(_) => Ok(AlibabaResources::default()),
+        }
+    }
+
+    /// As if this had been read.
+    #[cfg(test)]
+    pub(crate) fn know(&self, profile: Result<Profile, Failure>) {
+        self.profile.send_replace(Some(profile.map(Arc::new)));
+    }
+
+    /// Follows all of it until it is dropped.
+    pub(super) async fn follow(&self, client: &Client) {
+        let profile = async {
+            if self.sources.eci_profile {
+                let parse = |data: &_| {
+                    let profile = Profile::parse(data);
+                    let problems = profile.problems().to_vec();
+                    (profile, problems)
+                };
+                config_map(client, ECI_PROFILE, "controller.eci_profile", &self.profile, parse).await;
+            }
+        };
+        let config = async {
+            if self.sources.eks_config {
+                let parse = |data: &_| {
+                    let config = EksConfig::parse(data);
+                    let problems = config.problems().to_vec();
+                    (config, problems)
+                };
+                config_map(client, EKS_CONFIG, "controller.eks_config", &self.config, parse).await;
+            }
+        };
+        tokio::join!(profile, config, self.follow_namespaces(client));
+        std::future::pending().await
+    }
+
+    /// Follows the labels of all namespaces from the moment that a selector asks for them.
+    async fn follow_namespaces(&self, client: &Client) {
+        let mut profile = self.profile.subscribe();
+        let asked = |state: &Option<Result<Arc<Profile>, Failure>>| matches!(state, Some(Ok(profile)) if profile.selects_namespaces());
+        if profile.wait_for(asked).await.is_err() {
+            return;
+        }
+        let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+        let mut changes = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut told = false;
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(event) => {
+                    told = false;
+                    self.namespace_changed(event);
+                }
+                Err(error) if !std::mem::replace(&mut told, true) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot follow namespaces, so selectors of {ECI_PROFILE} that look at their labels may match wrongly; the \
+                     controller needs `list` and `watch` on namespaces"
+                ),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn namespace_changed(&self, event: watcher::Event<PartialObjectMeta<Namespace>>) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
+                let labels = namespace.metadata.labels.unwrap_or_default();
+                namespaces.insert(namespace.metadata.name.unwrap_or_default(), Arc::new(labels));
+            }
+            watcher::Event::Delete(namespace) => {
+                namespaces.remove(&namespace.name_any());
+            }
+            // One that vanished meanwhile has no pods.
+            watcher::Event::Init | watcher::Event::InitDone => {}
+        }
+    }
+}
+
+fn value<T>(followed: &Followed<T>) -> Option<Arc<T>> {
+    followed.borrow().as_ref()?.as_ref().ok().cloned()
+}
+
+/// Follows one ConfigMap: what is malformed in it is told in an event on it, once for each time that it changes.
+async fn config_map<T: PartialEq>(
+    client: &Client,
+    name: &str,
+    switch: &str,
+    into: &Followed<T>,
+    parse: impl Fn(&BTreeMap<String, String>) -> (T, Vec<Problem>),
+) {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    // By name, so that permission to read this one is enough.
+    let mut changes = pin!(watcher::watch_object(api, name).default_backoff());
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(found) => {
+                let (value, problems) = parse(
+                    found
+                        .as_ref()
+                        .and_then(|map| map.data.as_ref())
+                        .unwrap_or(&BTreeMap::new()),
+                );
+                into.send_replace(Some(Ok(Arc::new(value))));
+                if let Some(map) = found {
+                    info!(name, problems = problems.len(), "read a ConfigMap of the cluster");
+                    report(client, &map, &problems).await;
+                }
+            }
+            Err(error) => {
+                let failure = unreadable(name, switch, &error);
+                into.send_if_modified(|state| {
+                    // What was read once stays; the watch catches up by itself.
+                    let never_read = !matches!(state, Some(Ok(_)));
+                    if never_read && state.as_ref() != Some(&Err(failure.clone())) {
+                        warn!(name, "{}", failure.message);
+                        *state = Some(Err(failure));
+                    }
+                    never_read
+                });
+            }
+        }
+    }
+}
+
+fn unreadable(name: &str, switch: &str, error: &watcher::Error) -> Failure {
+    let (kind, remedy) = if is_forbidden(error) {
+        let remedy = format!(", grant the controller `list` and `watch` on it or set {switch} to false");
+        (ErrorKind::PermissionDenied, remedy)
+    } else {
+        (ErrorKind::Unavailable, String::new())
+    };
+    Failure {
+        kind,
+        message: format!(
+            "ConfigMap `{NAMESPACE}/{name}` cannot be read{remedy}: {}",
+            imagecache_core::chain(error)
+        ),
+    }
+}
+
+/// Whether a watch fails for want of permission.
+pub(crate) fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code == 403,
+        _ => false,
+    }
+}
+
+async fn report(client: &Client, map: &ConfigMap, problems: &[Problem]) {
+    let mut regarding = map.object_ref(&());
+    regarding.namespace = Some(NAMESPACE.to_owned());
+    for problem in problems {
+        let notice = Notice {
+            severity: EventSeverity::Warning,
+            reason: reason::INVALID_PROFILE,
+            note: format!("{problem}; it is ignored, everything else applies"),
+        };
+        let once = format!("{} {problem}", map.resource_version().unwrap_or_default());
+        publish_once(client, &regarding, &once, &notice).await;
+    }
 }

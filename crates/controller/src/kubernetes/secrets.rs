@@ -38,7 +38,7 @@ impl From<Vec<String>> for PullSecretPolicy {
 }
 
 impl PullSecretPolicy {
-    fn allows(&self, namespace: &str) -> bool {
+    pub(crate) fn allows(&self, namespace: &str) -> bool {
         match self {
             Self::AnyNamespace => true,
             Self::Only(namespaces) => namespaces.contains(namespace),

@@ -1,9 +1,10 @@
 //! What the provider last said of every cache, and who wants to hear of changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use imagecache_core::{CacheKey, CacheSpec, CacheState, Failure, Phase};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
@@ -25,6 +26,14 @@ impl Owner {
     }
 }
 
+/// A later use of a cache is told after this.
+const MATCH_INTERVAL: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether a use at this time is worth telling, after one that is known.
+fn is_newer(known: Option<Timestamp>, at: Timestamp) -> bool {
+    known.is_none_or(|known| at.duration_since(known) >= MATCH_INTERVAL)
+}
+
 /// Where to send the name of an object whose cache changed.
 pub(super) type Wake = UnboundedSender<String>;
 
@@ -33,6 +42,7 @@ pub(super) type Wake = UnboundedSender<String>;
 pub(super) struct States {
     inner: Mutex<Inner>,
     changed_by_us: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +51,10 @@ struct Inner {
     failure: Option<Failure>,
     caches: HashMap<Owner, BTreeMap<CacheKey, Entry>>,
     interested: HashMap<Owner, (String, Wake)>,
+    /// When a pod last got a cache of an owner, as far as its object was told.
+    matched: HashMap<Owner, Timestamp>,
+    /// Caches that changed since [`States::changes`] last told of them.
+    untold: BTreeSet<CacheKey>,
 }
 
 /// A state, or the mark that the cache was removed, and when we heard of it.
@@ -79,11 +93,15 @@ impl States {
                 if entry.heard_at > started {
                     return true;
                 }
-                differs |= entry.state != state;
+                if entry.state != state {
+                    differs = true;
+                    inner.untold.insert(key.clone());
+                }
                 entry.state = state;
                 entry.state.is_some()
             });
             differs |= !listed.is_empty() || known.len() != before;
+            inner.untold.extend(listed.keys().cloned());
             known.extend(
                 listed
                     .into_iter()
@@ -95,6 +113,7 @@ impl States {
             !known.is_empty()
         });
         for (owner, listed) in fresh {
+            inner.untold.extend(listed.keys().cloned());
             let entries = listed
                 .into_iter()
                 .map(|(key, state)| (key, Entry::heard(state, started)));
@@ -105,6 +124,7 @@ impl States {
             // A closed channel means that this controller is shutting down.
             let _ = wake.send(name.clone());
         }
+        self.changed.notify_one();
     }
 
     /// Notes that a listing failed; what was known stays.
@@ -170,11 +190,29 @@ impl States {
             state,
             heard_at: Instant::now(),
         };
-        self.lock()
-            .caches
-            .entry(Owner::of_key(&key))
-            .or_default()
-            .insert(key, entry);
+        let mut inner = self.lock();
+        inner.untold.insert(key.clone());
+        inner.caches.entry(Owner::of_key(&key)).or_default().insert(key, entry);
+        self.changed.notify_one();
+    }
+
+    /// The present states of caches that changed since they were last told here, at most `count` of them; `None` is a cache
+    /// that is gone. Each change is told once, so there can be one listener.
+    pub(super) fn changes(&self, count: usize) -> Vec<(CacheKey, Option<CacheState>)> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let keys = std::iter::from_fn(|| inner.untold.pop_first()).take(count);
+        let state = |key: &CacheKey| inner.caches.get(&Owner::of_key(key))?.get(key)?.state.clone();
+        keys.map(|key| {
+            let state = state(&key);
+            (key, state)
+        })
+        .collect()
+    }
+
+    /// Resolves when there may be changes to tell of, or something was listed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// From now on `wake` is told `name` when a cache of `owner` changes.
@@ -184,7 +222,32 @@ impl States {
 
     /// Nobody wants to hear of `owner` any more.
     pub(super) fn forget(&self, owner: &Owner) {
-        self.lock().interested.remove(owner);
+        let mut inner = self.lock();
+        inner.interested.remove(owner);
+        inner.matched.remove(owner);
+    }
+
+    /// Notes that a pod that was created `at` this time got the cache under `key`, and wakes the object that it belongs to,
+    /// unless that was told not long ago.
+    pub(super) fn matched(&self, key: &CacheKey, at: Timestamp) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let owner = Owner::of_key(key);
+        let Some((name, wake)) = inner.interested.get(&owner) else {
+            return;
+        };
+        let told = inner.matched.get(&owner).copied();
+        if is_newer(told, at) {
+            inner.matched.insert(owner, at);
+            // A closed channel means that this controller is shutting down.
+            let _ = wake.send(name.clone());
+        }
+    }
+
+    /// When a pod last got a cache of `owner`, where its status says `known`: a status is not written for every pod.
+    pub(super) fn last_matched(&self, owner: &Owner, known: Option<Timestamp>) -> Option<Timestamp> {
+        let heard = self.lock().matched.get(owner).copied();
+        heard.filter(|at| is_newer(known, *at)).or(known)
     }
 
     /// How many caches there are by phase, and whether any is still moving.
@@ -230,7 +293,6 @@ pub(super) struct Census {
 #[cfg(test)]
 mod tests {
     use imagecache_core::{CacheId, ErrorKind, Progress};
-    use jiff::Timestamp;
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
@@ -302,6 +364,33 @@ mod tests {
         );
         states.listed(Vec::new(), Instant::now() + std::time::Duration::from_millis(1));
         assert_eq!(states.keys(&Owner::of_uid("a")), [], "the next one does");
+    }
+
+    #[test]
+    fn uses_of_a_cache_are_told_now_and_then() {
+        let states = States::default();
+        let (wake, mut woken) = unbounded_channel();
+        let (one, owner) = (key("a", "nginx"), Owner::of_uid("a"));
+        let minute = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        states.matched(&one, minute(0));
+        states.tell(owner.clone(), "A".to_owned(), &wake);
+        assert_eq!(states.last_matched(&owner, None), None, "there was no object to tell");
+        for (at, told, expected) in [(1, true, 1), (3, false, 1), (0, false, 1), (6, true, 6), (8, false, 6)] {
+            states.matched(&one, minute(at));
+            assert_eq!(woken.try_recv().is_ok(), told, "minute {at}");
+            assert_eq!(states.last_matched(&owner, None), Some(minute(expected)), "minute {at}");
+        }
+        for (name, known, expected) in [
+            ("the status is older", 0, 6),
+            ("by less than is worth a write", 2, 2),
+            ("the status is newer, an earlier life wrote it", 9, 9),
+        ] {
+            assert_eq!(
+                states.last_matched(&owner, Some(minute(known))),
+                Some(minute(expected)),
+                "{name}"
+            );
+        }
     }
 
     #[test]

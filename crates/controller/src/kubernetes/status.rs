@@ -29,6 +29,8 @@ pub(super) struct Situation<'a> {
     pub(super) generation: Option<i64>,
     /// What the status said before.
     pub(super) previous: &'a Previous,
+    /// What the cache that the object uses costs.
+    pub(super) cost: Option<String>,
     /// The present.
     pub(super) now: Timestamp,
 }
@@ -44,6 +46,7 @@ pub(super) fn report(situation: Situation<'_>) -> Report {
         expired,
         generation,
         previous,
+        cost,
         now,
     } = situation;
     let replacing = memory.cache_key.is_some() && memory.cache_key.as_ref() != desired;
@@ -103,6 +106,7 @@ pub(super) fn report(situation: Situation<'_>) -> Report {
         id,
         events,
         conditions,
+        cost,
         observed_generation: generation,
         memory,
     }

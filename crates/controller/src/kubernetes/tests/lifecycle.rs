@@ -253,3 +253,21 @@ async fn deletion_removes_every_cache_of_the_object_and_no_other() {
     let left = rig.caches().await;
     assert_eq!(left.iter().map(|state| &state.key).collect::<Vec<_>>(), [&key]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_cache_tells_what_it_costs() {
+    let mut rig = Rig::new(json!(["nginx"]));
+    let prices = json!({ "currency": "CNY", "alibaba-eci": { "disk_gib_hour": "0.0021" } });
+    rig.show_costs(&serde_json::from_value(prices).unwrap());
+    for when in ["the key is written down", "the build was started"] {
+        rig.expect_status(move |status| assert!(status["estimatedCost"].is_null(), "{when}"));
+    }
+    rig.pass("the first pass").await;
+    rig.provider.finish_builds();
+    rig.expect_status(|status| {
+        assert_eq!(status["estimatedCost"], "an hour of each pod costs about 0.0420 CNY");
+    });
+    rig.expect_event("Normal", "Ready", "is ready");
+    rig.pass("ready").await;
+    rig.pass("nothing changed").await;
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::Method;
-use imagecache_core::{CacheKey, CacheProvider as _, CacheSpec};
+use imagecache_core::{CacheKey, CacheProvider as _, CacheSpec, ErrorKind, Failure};
+use imagecache_k8s_api::alibaba::Profile;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use super::script::failure;
 
 const ALIBABA: &str = "/apis/eci.alibabacloud.com/v1/imagecaches";
 const TENCENT: &str = "/apis/eks.cloud.tencent.com/v1/imagecaches";
-const PROFILE: &str = "/api/v1/namespaces/kube-system/configmaps/eci-profile";
 
 /// An API server's answer with the metadata of objects with these UIDs.
 fn objects(uids: &[&str]) -> Value {
@@ -87,25 +87,21 @@ async fn nothing_is_removed_while_the_objects_cannot_all_be_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_profile_is_read_where_builds_have_options() {
+async fn the_profile_is_used_where_builds_have_options() {
     let mut rig = Rig::new(json!(["nginx"]));
-    rig.read_profile();
+    rig.profile(Err(Failure {
+        kind: ErrorKind::PermissionDenied,
+        message: "ConfigMap `kube-system/eci-profile` cannot be read".to_owned(),
+    }));
     rig.expect_phase("Pending");
-    rig.script.expect(Method::GET, PROFILE, |_| failure(403, "forbidden"));
-    rig.expect_status(|status| {
-        let message = status["message"].as_str().unwrap();
-        assert!(
-            message.contains("kube-system/eci-profile") && message.contains("grant"),
-            "{message}"
-        );
-    });
+    rig.expect_status(|status| assert!(status["message"].as_str().unwrap().contains("eci-profile"), "{status}"));
     rig.expect_event("Warning", "PermissionDenied", "eci-profile");
     rig.pass("a profile that may not be read").await;
     assert_eq!(rig.provider.builds_started(), 0);
     rig.advance(Duration::from_secs(3600)).await;
-    rig.script.expect(Method::GET, PROFILE, |_| {
-        (200, json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "vSwitchIds": "vsw-a", "securityGroupId": "sg-a" } }))
-    });
+    let data = [("vSwitchIds", "vsw-a"), ("securityGroupId", "sg-a")];
+    let data = data.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    rig.profile(Ok(Profile::parse(&data)));
     rig.expect_phase("Pending");
     rig.pass("a profile that may be read").await;
     let asked = rig.provider.specs();

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use http::Method;
 use imagecache_conformance::MemoryProvider;
-use imagecache_core::{CacheProvider, CacheState};
-use imagecache_k8s_api::alibaba::ImageCache;
+use imagecache_core::cost::Tariff;
+use imagecache_core::{CacheProvider, CacheState, Failure};
+use imagecache_k8s_api::alibaba::{ImageCache, Profile};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
+use crate::cost_config::CostConfig;
+
 use super::super::context::{Context, PassError, Shared};
 use super::super::events::Publisher;
 use super::super::memo::Memos;
-use super::super::metrics::Metrics;
+use super::super::profile::{ProfileSources, Profiles};
 use super::super::reconcile;
 use super::super::secrets::PullSecretPolicy;
 use super::super::states::States;
@@ -62,9 +65,20 @@ impl Rig {
         }
     }
 
-    /// Lets passes read the cluster's profile.
-    pub(super) fn read_profile(&mut self) {
-        Arc::get_mut(&mut self.context.shared).unwrap().eci_profile = true;
+    /// The cluster's profile, or why it cannot be read.
+    pub(super) fn profile(&mut self, profile: Result<Profile, Failure>) {
+        let sources = ProfileSources {
+            eci_profile: true,
+            ..ProfileSources::default()
+        };
+        let profiles = Profiles::new(sources);
+        profiles.know(profile);
+        Arc::get_mut(&mut self.context.shared).unwrap().profiles = Arc::new(profiles);
+    }
+
+    /// Statuses tell what caches cost by `config`'s prices for Alibaba ECI.
+    pub(super) fn show_costs(&mut self, config: &CostConfig) {
+        Arc::get_mut(&mut self.context.shared).unwrap().cost = config.hints(Tariff::AlibabaEci).unwrap();
     }
 
     /// What all passes share.
@@ -210,10 +224,12 @@ fn context(script: &Script, provider: Arc<dyn CacheProvider>, clock: &Arc<Mutex<
         client: script.client(),
         provider,
         states: States::default(),
+        catalog: Arc::default(),
         pull_secrets: PullSecretPolicy::default(),
-        eci_profile: false,
+        profiles: Arc::new(Profiles::new(ProfileSources::default())),
+        cost: None,
         publisher: Publisher::default(),
-        metrics: Metrics::default(),
+        metrics: Arc::default(),
         clock: Arc::new(move || *clock.lock().unwrap()),
     };
     let (wake, _) = unbounded_channel();

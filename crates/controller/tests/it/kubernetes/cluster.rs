@@ -66,6 +66,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(client: &Client, provider: &MemoryProvider) -> Self {
+        Self::with(client, provider, Settings::default())
+    }
+
+    /// With other settings than the defaults.
+    pub fn with(client: &Client, provider: &MemoryProvider, settings: Settings) -> Self {
         // `RUST_LOG=debug` shows what the controller does in a test that fails.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt()
@@ -75,7 +80,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let settings = Settings {
             poll_interval: Duration::from_millis(50),
-            ..Settings::default()
+            ..settings
         };
         let provider = Arc::new(provider.clone());
         let run = kubernetes::run(client.clone(), provider, settings, async {

@@ -1,0 +1,8 @@
+//! The webhook as the API server sees it.
+
+mod api;
+mod keeping;
+mod properties;
+mod rig;
+mod serving;
+mod verdicts;
