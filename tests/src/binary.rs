@@ -24,7 +24,8 @@ pub struct Output {
 }
 
 /// Variables that would lead a command to somebody's account or cluster.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 7] = [
+    "AWS_",
     "IMAGECACHE_",
     "ALIBABA_CLOUD_",
     "TENCENTCLOUD_",
@@ -180,7 +181,17 @@ pub fn start(command: &mut Command, log: &Path) -> Result<Child> {
 
 /// Runs another program to its end; its stdout, or an error with its stderr.
 pub async fn tool<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<String> {
+    tool_with(program, args, []).await
+}
+
+/// The same with more in its environment.
+pub async fn tool_with<S: AsRef<OsStr>>(
+    program: &str,
+    args: &[S],
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<String> {
     let mut command = Command::new(program);
+    command.envs(environment);
     let output = tokio::time::timeout(
         LIMIT,
         command.args(args).stdin(Stdio::null()).kill_on_drop(true).output(),

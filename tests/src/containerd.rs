@@ -1,4 +1,4 @@
-//! A containerd of our own, as the reference for what an image's root filesystem is.
+//! A containerd of our own, as the reference for what an image's root filesystem is, and as the client of our snapshotter.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,70 +8,132 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::binary::{start, tool};
+use crate::cri;
 use crate::mounts::Mounted;
 use crate::wait;
 
 /// How long containerd may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// Name of the configuration file.
+const CONFIG: &str = "config.toml";
+/// Name of our snapshotter's socket.
+const SNAPSHOTTER_SOCKET: &str = "node.sock";
 
 /// A running containerd with an empty root; killed when dropped.
 pub struct Containerd {
-    _child: Child,
+    child: Child,
+    dir: PathBuf,
     socket: PathBuf,
-    /// Holds the socket and the state: a socket's path may have 104 bytes at the most, and `dir` may lie deep.
-    _run: TempDir,
+    /// Holds the sockets and the state: a socket's path may have 104 bytes at the most, and `dir` may lie deep.
+    run: TempDir,
 }
 
 impl Containerd {
     /// Starts containerd with everything it keeps, and its log, in `dir`.
     pub async fn start(dir: &Path) -> Result<Self> {
-        let run = tempfile::Builder::new().prefix("containerd-").tempdir_in("/tmp")?;
-        let socket = run.path().join("containerd.sock");
-        let config = dir.join("config.toml");
-        let text = format!(
-            "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
-             [grpc]\n  address = {socket:?}\n",
-            root = dir.join("root"),
-            state = run.path().join("state"),
-        );
-        std::fs::write(&config, text)?;
-        let mut command = Command::new("containerd");
-        let log = dir.join("containerd.log");
-        let mut child = start(command.arg("--config").arg(&config), &log)?;
-        wait::until("containerd to answer", START_LIMIT, async || {
-            if let Some(status) = child.try_wait()? {
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                bail!(
-                    "containerd ended with {status}: {}",
-                    text.lines().last().unwrap_or_default()
-                );
-            }
-            Ok(ctr(&socket, &["version"]).await.map_err(|error| error.to_string()))
+        Self::with_config(dir, |_| {
+            "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n".to_owned()
         })
-        .await?;
-        Ok(Self {
-            _child: child,
-            socket,
-            _run: run,
+        .await
+    }
+
+    /// Starts containerd as kubelet wants it, with our snapshotter behind [`Self::snapshotter_socket`].
+    pub async fn with_snapshotter(dir: &Path) -> Result<Self> {
+        Self::with_config(dir, |run| {
+            format!(
+                "[proxy_plugins.imagecache]\n  type = \"snapshot\"\n  address = {socket:?}\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_port = \"0\"\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"imagecache\"\n  \
+                 disable_snapshot_annotations = false\n",
+                socket = run.join(SNAPSHOTTER_SOCKET),
+            )
         })
+        .await
+    }
+
+    /// Where our snapshotter must listen.
+    pub fn snapshotter_socket(&self) -> PathBuf {
+        self.run.path().join(SNAPSHOTTER_SOCKET)
+    }
+
+    /// Kills containerd and starts it again; containers run on.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.child.kill().await?;
+        self.child = run(&self.dir, &self.socket).await?;
+        Ok(())
     }
 
     /// Pulls an image over plain HTTP and mounts its root filesystem, an overlay, on `dir`.
     pub async fn mount(&self, image: &str, dir: &Path) -> Result<Mounted> {
-        ctr(
-            &self.socket,
-            &["images", "pull", "--plain-http", "--snapshotter", "overlayfs", image],
-        )
-        .await?;
+        self.ctr(&["images", "pull", "--plain-http", "--snapshotter", "overlayfs", image])
+            .await?;
         std::fs::create_dir_all(dir)?;
         let target = dir.to_string_lossy();
-        ctr(
-            &self.socket,
-            &["images", "mount", "--snapshotter", "overlayfs", image, &target],
-        )
-        .await?;
+        self.ctr(&["images", "mount", "--snapshotter", "overlayfs", image, &target])
+            .await?;
         Ok(Mounted::adopt(dir))
     }
+
+    /// Pulls an image as kubelet does.
+    pub async fn pull(&self, image: &str) -> Result<()> {
+        cri::pull(&self.socket, image).await.map(|_id| ())
+    }
+
+    /// Removes an image as kubelet does.
+    pub async fn remove(&self, image: &str) -> Result<()> {
+        cri::remove(&self.socket, image).await
+    }
+
+    /// Runs `ctr`; its stdout.
+    pub async fn ctr(&self, args: &[&str]) -> Result<String> {
+        ctr(&self.socket, args).await
+    }
+
+    /// Runs `ctr` where nothing can be waited for, and whatever comes of it.
+    pub fn quietly(&self, args: &[&str]) -> String {
+        let mut command = std::process::Command::new("ctr");
+        command.arg("--address").arg(&self.socket).args(args);
+        let output = command.output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).into_owned()
+    }
+
+    async fn with_config(dir: &Path, more: impl FnOnce(&Path) -> String) -> Result<Self> {
+        let own = tempfile::Builder::new().prefix("containerd-").tempdir_in("/tmp")?;
+        let socket = own.path().join("containerd.sock");
+        let text = format!(
+            "version = 2\nroot = {root:?}\nstate = {state:?}\n{more}[grpc]\n  address = {socket:?}\n",
+            root = dir.join("root"),
+            state = own.path().join("state"),
+            more = more(own.path()),
+        );
+        std::fs::write(dir.join(CONFIG), text)?;
+        let child = run(dir, &socket).await?;
+        Ok(Self {
+            child,
+            dir: dir.to_owned(),
+            socket,
+            run: own,
+        })
+    }
+}
+
+/// Starts containerd and waits until it answers.
+async fn run(dir: &Path, socket: &Path) -> Result<Child> {
+    let mut command = Command::new("containerd");
+    let log = dir.join("containerd.log");
+    let mut child = start(command.arg("--config").arg(dir.join(CONFIG)), &log)?;
+    wait::until("containerd to answer", START_LIMIT, async || {
+        if let Some(status) = child.try_wait()? {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            bail!(
+                "containerd ended with {status}: {}",
+                text.lines().last().unwrap_or_default()
+            );
+        }
+        Ok(ctr(socket, &["version"]).await.map_err(|error| error.to_string()))
+    })
+    .await?;
+    Ok(child)
 }
 
 async fn ctr(socket: &Path, args: &[&str]) -> Result<String> {

@@ -1,6 +1,6 @@
 //! End-to-end tests with the real binary: what they share, and the scenarios themselves.
 //!
-//! [`scenarios::ALL`] is the one list. The program `e2e` runs it (`cargo xtask e2e`), `demo` uses the same pieces
+//! [`scenarios::all`] is the one list. The program `e2e` runs it (`cargo xtask e2e`), `demo` uses the same pieces
 //! (`cargo xtask demo`). Nothing here calls the project's own code: the binary is driven as a user drives it, images are
 //! written by a writer of our own, and results are compared with what umoci and containerd make of the same images.
 
@@ -8,15 +8,20 @@
 mod report;
 
 pub mod binary;
+pub mod cloud;
 pub mod compare;
 pub mod containerd;
 pub mod context;
+mod cri;
+pub mod ebs;
 pub mod eci;
 pub mod image;
 pub mod layer;
 pub mod mounts;
+pub mod node;
 pub mod objects;
 pub mod plane;
+pub mod pods;
 pub mod registry;
 pub mod runner;
 pub mod scenarios;

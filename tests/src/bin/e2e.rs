@@ -52,7 +52,7 @@ struct Args {
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     if args.list {
-        for scenario in scenarios::ALL {
+        for scenario in scenarios::all() {
             report!("{} {}", scenario.provider, scenario.name);
         }
         return Ok(ExitCode::SUCCESS);
@@ -70,7 +70,7 @@ async fn main() -> Result<ExitCode> {
         name: args.filter,
         provider: args.provider,
     };
-    let totals = runner::run(scenarios::ALL, &options, &wanted, &args.logs.canonicalize()?).await?;
+    let totals = runner::run(&scenarios::all(), &options, &wanted, &args.logs.canonicalize()?).await?;
     let verdict = if totals.failed.is_empty() { "ok" } else { "FAILED" };
     report!(
         "\ne2e: {verdict}. {} passed, {} failed, {} left out",

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::cloud::{Cloud, Vendor};
 use crate::context::Context;
-use crate::eci::Cloud;
+use crate::eci::Eci;
 use crate::image::Layout;
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane};
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::scenarios::kubectl::{Kubectl, shows_events};
+use crate::tke::Tke;
 use crate::wait;
 
 /// The manifests, from the root of the workspace, where the runner is started.
@@ -97,30 +99,31 @@ pub async fn runs_on_a_node(context: Context) -> Result<()> {
     deployed(&context, &overlay, &registry.image("small")).await
 }
 
-/// The same for Alibaba Cloud, with the key in the secret that the overlay names.
 pub async fn alibaba_eci_runs_on_a_node(context: Context) -> Result<()> {
-    let cloud = Cloud::start().await;
-    let (id, secret) = cloud.fake.access_key();
+    cloud_runs_on_a_node::<Eci>(&context).await
+}
+
+pub async fn tencent_eks_runs_on_a_node(context: Context) -> Result<()> {
+    cloud_runs_on_a_node::<Tke>(&context).await
+}
+
+/// The same for a cloud, with the key in the secret that the overlay names.
+async fn cloud_runs_on_a_node<V: Vendor>(context: &Context) -> Result<()> {
+    let cloud = Cloud::<V>::start().await;
+    let (secret, endpoints) = cloud
+        .environment()
+        .into_iter()
+        .partition(|(name, _)| V::KEY.contains(name));
+    let interval = ("IMAGECACHE_CONTROLLER__POLL_INTERVAL", "500ms".to_owned());
     let overlay = Overlay {
-        name: "alibaba-eci",
-        environment: vec![
-            ("IMAGECACHE_ALIBABA_ECI__ENDPOINT", cloud.fake.endpoint()),
-            ("IMAGECACHE_CONTROLLER__POLL_INTERVAL", "500ms".to_owned()),
-        ],
+        name: V::PROVIDER,
+        environment: [endpoints, vec![interval]].concat(),
         volumes: Vec::new(),
-        secret: vec![
-            ("ALIBABA_CLOUD_ACCESS_KEY_ID", id.to_owned()),
-            ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret.to_owned()),
-        ],
+        secret,
     };
-    deployed(&context, &overlay, "registry.example.com/app:1").await?;
+    deployed(context, &overlay, "registry.example.com/app:1").await?;
     cloud.wait_caches(0).await?;
-    ensure!(
-        cloud.fake.creations() == 1,
-        "{} caches were made",
-        cloud.fake.creations()
-    );
-    Ok(())
+    cloud.made(1)
 }
 
 /// Applies an overlay, builds one cache and takes everything away.

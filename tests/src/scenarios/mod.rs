@@ -2,19 +2,30 @@
 
 mod alibaba_eci;
 mod api;
+mod clouds;
 mod command_line;
 mod concurrency;
 mod crash;
 mod deploy;
+mod ebs;
 mod filesystem;
 mod full_disk;
 pub mod images;
 mod kubectl;
 mod lifecycle;
+mod matching;
+mod node;
+pub mod pods;
 mod tencent_eks;
 mod wrong_specs;
 
+use clouds::of_cloud;
+use pods::of_provider;
+
+use crate::eci::Eci;
+use crate::pods::{InCloud, Local};
 use crate::runner::{Api, Need, Scenario};
+use crate::tke::Tke;
 
 const EITHER: Need = Need::Api(Api::Either);
 const CLUSTER: Need = Need::Api(Api::Cluster);
@@ -31,30 +42,71 @@ macro_rules! scenario {
     };
 }
 
-macro_rules! tke {
-    ($name:ident, $needs:expr) => {
+macro_rules! of_one_cloud {
+    ($area:ident :: $name:ident, $provider:literal, $needs:expr) => {
         Scenario {
-            provider: "tencent-eks",
-            name: concat!("tencent_eks::", stringify!($name)),
-            needs: $needs,
-            run: |context| Box::pin(tencent_eks::$name(context)),
-        }
-    };
-}
-
-macro_rules! eci {
-    ($area:ident :: $name:ident, $needs:expr) => {
-        Scenario {
-            provider: "alibaba-eci",
-            name: concat!("alibaba_eci::", stringify!($area), "::", stringify!($name)),
-            needs: $needs,
-            run: |context| Box::pin(alibaba_eci::$area::$name(context)),
+            provider: $provider,
+            ..scenario!($area::$name, $needs)
         }
     };
 }
 
 /// The list.
-pub const ALL: &[Scenario] = &[
+pub fn all() -> Vec<Scenario> {
+    [
+        LOCAL,
+        EBS,
+        ECI_LIKE_ALL,
+        ECI,
+        TKE_LIKE_ALL,
+        TKE,
+        LOCAL_PODS,
+        ECI_PODS,
+        TKE_PODS,
+        DEPLOY,
+    ]
+    .concat()
+}
+
+/// What the cloud ECI does as every cloud.
+const ECI_LIKE_ALL: &[Scenario] = of_cloud!(Eci, "alibaba-eci", "alibaba_eci");
+/// What the cloud TKE does as every cloud.
+const TKE_LIKE_ALL: &[Scenario] = of_cloud!(Tke, "tencent-eks", "tencent_eks");
+
+/// Pods with each provider.
+const LOCAL_PODS: &[Scenario] = of_provider!(Local, "local", "pods");
+const ECI_PODS: &[Scenario] = of_provider!(InCloud<Eci>, "alibaba-eci", "alibaba_eci::pods");
+const TKE_PODS: &[Scenario] = of_provider!(InCloud<Tke>, "tencent-eks", "tencent_eks::pods");
+
+const ECI: &[Scenario] = &[
+    of_one_cloud!(alibaba_eci::annotations_become_parameters, "alibaba-eci", &[EITHER]),
+    of_one_cloud!(alibaba_eci::the_profile_gives_the_network, "alibaba-eci", &[EITHER]),
+    of_one_cloud!(alibaba_eci::an_address_is_made_and_released, "alibaba-eci", &[EITHER]),
+];
+
+const TKE: &[Scenario] = &[
+    of_one_cloud!(tencent_eks::the_object_says_where_and_how, "tencent-eks", &[EITHER]),
+    of_one_cloud!(
+        tencent_eks::defaults_are_for_what_the_object_leaves_out,
+        "tencent-eks",
+        &[EITHER]
+    ),
+    of_one_cloud!(
+        tencent_eks::every_throttling_code_is_waited_for,
+        "tencent-eks",
+        &[EITHER]
+    ),
+    of_one_cloud!(
+        matching::candidates_are_explained_and_compared_with_the_cloud,
+        "tencent-eks",
+        &[]
+    ),
+];
+
+/// What the snapshotter needs to be tried.
+const NODE: &[Need] = &[Need::Root, Need::Tool("containerd"), Need::Tool("runc")];
+
+const LOCAL: &[Scenario] = &[
     scenario!(command_line::create_get_list_match_delete, &[]),
     scenario!(command_line::prints_config_without_secrets, &[]),
     scenario!(command_line::verify_names_damage, &[]),
@@ -81,6 +133,12 @@ pub const ALL: &[Scenario] = &[
         filesystem::exported_volume_mounts_plainly,
         &[Need::Root, Need::Tool("skopeo")]
     ),
+    scenario!(node::cached_image_starts_without_its_layers, NODE),
+    scenario!(node::uncached_and_half_cached_images_work, NODE),
+    scenario!(node::roots_equal_a_plain_pull, NODE),
+    scenario!(node::damaged_layer_is_pulled, NODE),
+    scenario!(node::exported_volume_serves_layers, NODE),
+    scenario!(node::survives_kills, NODE),
     scenario!(crash::killed_builds_finish, &[]),
     scenario!(
         full_disk::completes_once_there_is_room,
@@ -93,34 +151,32 @@ pub const ALL: &[Scenario] = &[
         &[Need::Root, Need::Registry, Need::Tool("umoci"), Need::Tool("skopeo")]
     ),
     scenario!(crash::killed_builds_of_a_big_image_finish, &[Need::Registry]),
-    eci!(command_line::create_get_list_match_delete, &[]),
-    eci!(command_line::mistakes_are_named, &[]),
-    eci!(lifecycle::both_dialects_become_ready, &[EITHER]),
-    eci!(lifecycle::edited_deleted_and_restarted_at_each_step, &[EITHER]),
-    eci!(lifecycle::the_clouds_own_words_are_shown, &[EITHER]),
-    eci!(options::annotations_become_parameters, &[EITHER]),
-    eci!(options::the_profile_gives_the_network, &[EITHER]),
-    eci!(options::an_address_is_made_and_released, &[EITHER]),
-    eci!(trouble::a_full_quota_is_told_and_waited_for, &[EITHER]),
-    eci!(trouble::a_failed_build_says_why, &[EITHER]),
-    eci!(trouble::a_stuck_build_shows_the_last_event, &[EITHER]),
-    eci!(trouble::broken_answers_do_no_harm, &[EITHER]),
-    eci!(crash::killed_between_create_and_status, &[EITHER]),
-    eci!(ownership::orphans_are_removed_and_others_stay, &[EITHER]),
-    eci!(secrets::appear_nowhere, &[EITHER]),
-    eci!(many::all_become_ready_within_the_rate, &[EITHER]),
-    tke!(create_get_list_delete, &[]),
-    tke!(both_dialects_become_ready, &[EITHER]),
-    tke!(killed_between_create_and_status, &[EITHER]),
+];
+
+/// The local provider with its snapshots in AWS EBS.
+const EBS: &[Scenario] = &[
+    scenario!(ebs::comes_back_byte_equal, &[]),
+    scenario!(ebs::coldsnap_downloads_the_same, &[Need::Tool("coldsnap")]),
+    scenario!(ebs::status_names_the_snapshot, &[EITHER]),
+    scenario!(ebs::killed_uploads_go_on, &[]),
+    scenario!(ebs::faults_are_waited_out, &[]),
+    scenario!(ebs::refusals_are_said_at_once, &[]),
+];
+
+const DEPLOY: &[Scenario] = &[
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,
         &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root]
     ),
-    Scenario {
-        provider: "alibaba-eci",
-        name: "deploy::alibaba_eci_runs_on_a_node",
-        needs: &[CLUSTER, Need::Kubectl, Need::Registry],
-        run: |context| Box::pin(deploy::alibaba_eci_runs_on_a_node(context)),
-    },
+    of_one_cloud!(
+        deploy::alibaba_eci_runs_on_a_node,
+        "alibaba-eci",
+        &[CLUSTER, Need::Kubectl, Need::Registry]
+    ),
+    of_one_cloud!(
+        deploy::tencent_eks_runs_on_a_node,
+        "tencent-eks",
+        &[CLUSTER, Need::Kubectl, Need::Registry]
+    ),
 ];

@@ -2,7 +2,9 @@
 
 mod build;
 mod containerd;
+mod ebs;
 mod floor;
+mod matching;
 mod measure;
 mod report;
 
@@ -16,6 +18,30 @@ use clap::{Args, Subcommand};
 pub enum What {
     /// A cache built from a registry against `ctr images pull` of the same image
     Build(BuildArgs),
+    /// The choice of a cache for a pod among many caches, and the admission of that pod
+    Match(MatchArgs),
+    /// A snapshot in EBS, uploaded to a fake account, against `coldsnap upload` of the same volume
+    Ebs(EbsArgs),
+}
+
+/// Options of `bench match`.
+#[derive(Args)]
+pub struct MatchArgs {
+    /// Caches in the index
+    #[arg(long, default_value_t = 100_000)]
+    caches: usize,
+    /// Matches that are timed, of each kind
+    #[arg(long, default_value_t = 10_000)]
+    matches: usize,
+    /// Admission reviews that are timed, of each kind
+    #[arg(long, default_value_t = 20_000)]
+    reviews: usize,
+    /// Admission reviews a second
+    #[arg(long, default_value_t = 1_000)]
+    per_second: usize,
+    /// ImageCaches that are made while reviews are timed
+    #[arg(long, default_value_t = 3_000)]
+    storm: usize,
 }
 
 /// Options of `bench build`.
@@ -35,9 +61,31 @@ pub struct BuildArgs {
     binary: Option<PathBuf>,
 }
 
+/// Options of `bench ebs`.
+#[derive(Args)]
+pub struct EbsArgs {
+    /// GiB of the image; as much memory is needed
+    #[arg(long, default_value_t = 2)]
+    gib: usize,
+    /// Rounds; every round runs every row once, so that drift hits all alike
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Where the store and the volume go; by default in the target directory
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+    /// Measure this binary instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// `coldsnap`, if it is not on the PATH
+    #[arg(long)]
+    coldsnap: Option<PathBuf>,
+}
+
 /// Runs one measurement.
 pub fn run(what: &What) -> Result<()> {
     match what {
         What::Build(args) => build::run(args),
+        What::Match(args) => matching::run(args),
+        What::Ebs(args) => ebs::run(args),
     }
 }

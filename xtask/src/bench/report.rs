@@ -29,20 +29,7 @@ impl Row {
 
 /// Prints the table.
 pub fn print(rows: &[Row], rounds: usize) -> Result<()> {
-    let line = |path: &str, key: &str| -> Option<String> {
-        let text = std::fs::read_to_string(path).ok()?;
-        let found = text.lines().find(|line| line.starts_with(key))?;
-        Some(found.split(':').next_back()?.trim().to_owned())
-    };
-    let cpu = line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".into());
-    let cores = std::thread::available_parallelism()?;
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let command: Vec<String> = std::env::args().skip(1).collect();
-    println!(
-        "`cargo xtask {}`: medians of {rounds} rounds; {cpu}, {cores} cores, Linux {}\n",
-        command.join(" "),
-        kernel.trim()
-    );
+    println!("{}: medians of {rounds} rounds\n", machine()?);
     println!("| what | seconds | peak MiB |\n|---|---:|---:|");
     for Row { name, sample, memory } in rows {
         let peak = if *memory {
@@ -54,6 +41,24 @@ pub fn print(rows: &[Row], rounds: usize) -> Result<()> {
     }
     println!();
     Ok(())
+}
+
+/// The command that measures, and the machine that it measures on.
+pub fn machine() -> Result<String> {
+    let line = |path: &str, key: &str| -> Option<String> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let found = text.lines().find(|line| line.starts_with(key))?;
+        Some(found.split(':').next_back()?.trim().to_owned())
+    };
+    let cpu = line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".into());
+    let cores = std::thread::available_parallelism()?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    Ok(format!(
+        "`cargo xtask {}` on {cpu}, {cores} cores, Linux {}",
+        command.join(" "),
+        kernel.trim()
+    ))
 }
 
 /// Prints what the rows say about each other, beside what is wanted of it.

@@ -12,6 +12,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("imagecache-oci", &["imagecache-core"]),
     ("imagecache-erofs", &["imagecache-core"]),
     ("imagecache-blocks", &["imagecache-core", "imagecache-erofs"]),
+    ("imagecache-ebs", &["imagecache-blocks", "imagecache-core"]),
+    ("imagecache-node", &["imagecache-blocks", "imagecache-core"]),
     ("imagecache-apiserver", &["imagecache-core", "imagecache-k8s-api"]),
     ("imagecache-cloud-http", &["imagecache-core"]),
     ("imagecache-alibaba-eci", &["imagecache-cloud-http", "imagecache-core"]),
@@ -21,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "imagecache-blocks",
             "imagecache-core",
+            "imagecache-ebs",
             "imagecache-erofs",
             "imagecache-oci",
         ],
@@ -34,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "imagecache-core",
             "imagecache-k8s-api",
             "imagecache-local",
+            "imagecache-node",
             "imagecache-oci",
             "imagecache-tencent-eks",
         ],
@@ -64,6 +68,8 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("imagecache-cloud-http", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-local", KUBERNETES, "providers do not know Kubernetes"),
     ("imagecache-blocks", KUBERNETES, "stores do not know Kubernetes"),
+    ("imagecache-ebs", KUBERNETES, "stores do not know Kubernetes"),
+    ("imagecache-node", KUBERNETES, "the snapshotter needs no cluster"),
     ("imagecache-oci", KUBERNETES, "sources do not know Kubernetes"),
     ("imagecache-conformance", KUBERNETES, "providers do not know Kubernetes"),
 ];

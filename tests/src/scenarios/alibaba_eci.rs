@@ -1,14 +1,15 @@
-//! Every annotation of Alibaba's object, and the cluster's profile, as parameters of the call that makes the cache.
+//! What only ECI has: every annotation of Alibaba's object, and the cluster's profile, as parameters of the call that makes the cache.
 
 use anyhow::{Result, ensure};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::json;
 
-use super::spec;
+use crate::cloud::Cloud;
 use crate::context::Context;
-use crate::eci::Cloud;
+use crate::eci::Eci;
 use crate::objects::Dialect;
+use crate::scenarios::clouds::spec;
 
 const ALIBABA: Dialect = Dialect::Alibaba;
 
@@ -61,7 +62,7 @@ const ANNOTATIONS: [(&str, &str, &[Parameter]); 11] = [
 ];
 
 pub async fn annotations_become_parameters(context: Context) -> Result<()> {
-    let cloud = Cloud::start().await;
+    let cloud = Cloud::<Eci>::start().await;
     let mut plane = cloud.plane(&context).await?;
     let name = context.name("eci-options");
     let mut object = ALIBABA.object(&name, json!({ "images": ["registry.example.com/app:1"] }))?;
@@ -86,7 +87,7 @@ pub async fn annotations_become_parameters(context: Context) -> Result<()> {
 }
 
 pub async fn the_profile_gives_the_network(context: Context) -> Result<()> {
-    let cloud = Cloud::start().await;
+    let cloud = Cloud::<Eci>::start().await;
     let mut plane = cloud.plane(&context).await?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "ConfigMap"));
     let maps: Api<DynamicObject> = Api::namespaced_with(plane.client()?.clone(), "kube-system", &resource);
@@ -113,7 +114,7 @@ pub async fn the_profile_gives_the_network(context: Context) -> Result<()> {
 }
 
 pub async fn an_address_is_made_and_released(context: Context) -> Result<()> {
-    let cloud = Cloud::start().await;
+    let cloud = Cloud::<Eci>::start().await;
     let mut plane = cloud.plane(&context).await?;
     let name = context.name("eci-address");
     let mut object = ALIBABA.object(&name, spec("registry.example.com/app:1"))?;

@@ -1,18 +1,16 @@
 //! No secret in anything that a run leaves behind, at the most talkative log level.
 
 use anyhow::{Result, ensure};
-use imagecache_fakes::eci::Fault;
+use imagecache_fakes::Fault;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use serde_json::json;
 
 use super::spec;
+use crate::cloud::{Cloud, Vendor};
 use crate::context::Context;
-use crate::eci::Cloud;
-use crate::objects::Dialect;
 use crate::plane::Plane;
 
-const ALIBABA: Dialect = Dialect::Alibaba;
 /// A password with everything that encodings change.
 const PASSWORD: &str = "p/ss w+rd~é%&=";
 
@@ -20,11 +18,11 @@ fn resource(kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind))
 }
 
-pub async fn appear_nowhere(context: Context) -> Result<()> {
-    let cloud = Cloud::start().await;
-    let binary = cloud.binary(&context);
+pub async fn appear_nowhere<V: Vendor>(context: Context) -> Result<()> {
+    let cloud = Cloud::<V>::start().await;
+    let binary = cloud.binary(&context)?;
     let mut plane = Plane::start_over(&context, binary.clone(), &[("IMAGECACHE_LOG__FILTER", "trace")]).await?;
-    let secret_name = context.name("eci-pull");
+    let secret_name = cloud.name(&context, "pull");
     let auths = json!({ "auths": { "registry.example.com": { "username": "robot", "password": PASSWORD } } });
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": secret_name },
@@ -40,24 +38,21 @@ pub async fn appear_nowhere(context: Context) -> Result<()> {
         cloud.fake.inject("CreateImageCache", fault.clone(), 1);
         cloud.fake.inject("DescribeImageCaches", fault.clone(), 1);
     }
+    let (status, code) = V::BUSY;
     let refusal = Fault::Refuse {
-        status: 400,
-        code: "OperationConflict".to_owned(),
+        status,
+        code: code.to_owned(),
         message: "busy".to_owned(),
     };
-    cloud.fake.inject("DeleteImageCache", refusal, 1);
-    let name = context.name("eci-secret");
+    cloud.fake.inject(V::DELETE, refusal, 1);
+    let name = cloud.name(&context, "secret");
     let mut wanted = spec("registry.example.com/app:1");
-    wanted["imagePullSecrets"] = json!([ALIBABA.pull_secret("default", &secret_name)]);
-    plane.create(ALIBABA, &name, wanted).await?;
-    let object = plane.wait_phase(ALIBABA, &name, "Ready").await?;
+    wanted["imagePullSecrets"] = json!([V::DIALECT.pull_secret("default", &secret_name)]);
+    plane.create(V::DIALECT, &name, wanted).await?;
+    let object = plane.wait_phase(V::DIALECT, &name, "Ready").await?;
     let cache = cloud.only_cache()?;
     ensure!(
-        cache
-            .parameters
-            .get("ImageRegistryCredential.1.Password")
-            .map(String::as_str)
-            == Some(PASSWORD),
+        cache.parameters.values().any(|value| value.contains(PASSWORD)),
         "the password did not reach the cloud: {:?}",
         cache.parameters.keys()
     );
@@ -77,7 +72,7 @@ pub async fn appear_nowhere(context: Context) -> Result<()> {
         let output = binary.output(arguments).await?;
         shown.extend([output.stdout, output.stderr]);
     }
-    plane.delete(ALIBABA, &name).await?;
+    plane.delete(V::DIALECT, &name).await?;
     let _ = secrets.delete(&secret_name, &DeleteParams::default()).await?;
     plane.finish().await?;
     let log = std::fs::read_to_string(context.dir.join("plane.log"))?;

@@ -1,0 +1,243 @@
+//! `imagecache node` behind a containerd of our own, used as kubelet uses it.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::process::Child;
+
+use crate::binary::{Binary, tool};
+use crate::containerd::Containerd;
+use crate::context::Context;
+use crate::image::digest;
+use crate::mounts::Mounted;
+use crate::store;
+use crate::wait;
+
+/// How long the snapshotter may take to start, or to see a new cache.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Namespace of what kubelet pulls.
+pub const KUBELET: &str = "k8s.io";
+
+/// containerd with our snapshotter; both end when dropped.
+pub struct Node {
+    binary: Binary,
+    /// Where the snapshotter keeps everything, and its log.
+    pub dir: PathBuf,
+    source: PathBuf,
+    child: Child,
+    /// Its client.
+    pub containerd: Containerd,
+}
+
+impl Node {
+    /// Starts both over the binary's store.
+    pub async fn start(context: &Context) -> Result<Self> {
+        Self::start_with(context, &context.dir.join("store")).await
+    }
+
+    /// Starts with another source of layers than the binary's store.
+    pub async fn start_with(context: &Context, source: &Path) -> Result<Self> {
+        let dir = context.subdir("node")?;
+        let binary = context.binary();
+        let containerd = Containerd::with_snapshotter(&context.subdir("containerd")?).await?;
+        let child = spawn(&binary, &dir, &containerd.snapshotter_socket(), source).await?;
+        Ok(Self {
+            binary,
+            dir,
+            source: source.to_owned(),
+            child,
+            containerd,
+        })
+    }
+
+    /// Kills the snapshotter and starts it again.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.child.kill().await?;
+        self.child = spawn(
+            &self.binary,
+            &self.dir,
+            &self.containerd.snapshotter_socket(),
+            &self.source,
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Kills the snapshotter.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Waits until the snapshotter knows so many layers.
+    pub async fn knows(&self, layers: usize) -> Result<()> {
+        let log = self.dir.join("node.log");
+        let wanted = format!("layers={layers} ");
+        wait::until("the snapshotter to see the cache", LIMIT, async || {
+            let text = fs::read_to_string(&log)?;
+            let seen = text
+                .lines()
+                .rev()
+                .find(|line| line.contains("are ready"))
+                .unwrap_or_default();
+            Ok(if seen.contains(&wanted) {
+                Ok(())
+            } else {
+                Err(seen.to_owned())
+            })
+        })
+        .await
+    }
+
+    /// A root filesystem as our snapshotter gives it; `ctr images mount` would ask the default one.
+    pub async fn mount(&self, layers: &[Vec<u8>], dir: &Path) -> Result<Mounted> {
+        fs::create_dir_all(dir)?;
+        let (key, target) = (digest(dir.as_os_str().as_bytes()), dir.to_string_lossy());
+        let snapshots = ["-n", KUBELET, "snapshots", "--snapshotter", "imagecache"];
+        let run = async |args: &[&str]| self.containerd.ctr(&[&snapshots, args].concat()).await;
+        let mut attempt = 0;
+        let script = wait::until("a view that containerd does not collect at once", LIMIT, async || {
+            attempt += 1;
+            let key = format!("{key}-{attempt}");
+            run(&["view", &key, &chain_id(layers)]).await?;
+            Ok(run(&["mounts", &target, &key]).await.map_err(|error| error.to_string()))
+        })
+        .await?;
+        tool("sh", &["-c", &script]).await?;
+        Ok(Mounted::adopt(dir))
+    }
+
+    /// Runs a shell script in a new container and gives its output.
+    pub async fn script(&self, image: &str, name: &str, script: &str) -> Result<String> {
+        self.containerd
+            .ctr(&[
+                "-n",
+                KUBELET,
+                "run",
+                "--rm",
+                "--snapshotter",
+                "imagecache",
+                image,
+                name,
+                "/bin/sh",
+                "-c",
+                script,
+            ])
+            .await
+    }
+
+    /// The same once containerd has found the snapshotter again, which it tries every few seconds.
+    pub async fn script_again(&self, image: &str, name: &str, script: &str) -> Result<String> {
+        let mut attempt = 0;
+        wait::until("a container to start", LIMIT, async || {
+            attempt += 1;
+            let name = format!("{name}-{attempt}");
+            Ok(self
+                .script(image, &name, script)
+                .await
+                .map_err(|error| error.to_string()))
+        })
+        .await
+    }
+
+    /// Images that are mounted.
+    pub fn mounts(&self) -> Result<Vec<String>> {
+        self.mounts_below("s")
+    }
+
+    /// What is mounted below a directory of the snapshotter's root.
+    pub fn mounts_below(&self, directory: &str) -> Result<Vec<String>> {
+        let table = fs::read_to_string("/proc/self/mounts")?;
+        let own = format!("{}/", self.dir.join("root").join(directory).display());
+        let paths = table.lines().filter_map(|line| line.split(' ').nth(1));
+        Ok(paths.filter(|path| path.starts_with(&own)).map(str::to_owned).collect())
+    }
+
+    /// Fails unless every image of the store, which holds one cache, is mounted exactly once.
+    pub fn has_each_image_mounted_once(&self) -> Result<()> {
+        let files = store::files(self.binary.store())?;
+        let images = files
+            .keys()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "erofs"));
+        let images = images
+            .filter(|path| path.starts_with("layers") || path.starts_with("patches"))
+            .count();
+        let mounts = self.mounts()?;
+        ensure!(mounts.len() == images, "{images} images and these mounts: {mounts:?}");
+        Ok(())
+    }
+
+    /// Everything that the snapshotter keeps, apart from its book and marks.
+    fn kept(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for directory in ["s", "images", "trash"] {
+            for entry in fs::read_dir(self.dir.join("root").join(directory))? {
+                names.push(format!("{directory}/{}", entry?.file_name().to_string_lossy()));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Removes an image as kubelet does and waits until nothing of it is left.
+    pub async fn forget(&self, image: &str) -> Result<()> {
+        self.containerd.remove(image).await?;
+        // containerd collects in the background; this asks it to do so now.
+        wait::until("everything of the image to be gone", LIMIT, async || {
+            let left = [self.kept()?, self.mounts()?].concat();
+            Ok(if left.is_empty() { Ok(()) } else { Err(left.join(" ")) })
+        })
+        .await
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let containers = self.containerd.quietly(&["-n", KUBELET, "task", "ls", "-q"]);
+        for name in containers.lines() {
+            self.containerd
+                .quietly(&["-n", KUBELET, "task", "delete", "--force", name]);
+        }
+        // A snapshotter leaves its mounts to the containers that run.
+        for path in ["s", "volumes"]
+            .iter()
+            .flat_map(|directory| self.mounts_below(directory).unwrap_or_default())
+        {
+            drop(Mounted::adopt(Path::new(&path)));
+        }
+    }
+}
+
+async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) -> Result<Child> {
+    let root = dir.join("root");
+    let arguments = [
+        "node",
+        "--root",
+        &root.to_string_lossy(),
+        "--socket",
+        &socket.to_string_lossy(),
+        "--source",
+        &source.to_string_lossy(),
+    ]
+    .map(str::to_owned);
+    let _old = fs::remove_file(socket);
+    let child = binary.spawn(&arguments, &dir.join("node.log"))?;
+    wait::until("the snapshotter's socket", LIMIT, async || {
+        Ok(if socket.exists() {
+            Ok(())
+        } else {
+            Err(fs::read_to_string(dir.join("node.log"))?)
+        })
+    })
+    .await?;
+    Ok(child)
+}
+
+/// What containerd calls a stack of layers.
+fn chain_id(layers: &[Vec<u8>]) -> String {
+    let chain = layers.iter().map(|tar| digest(tar));
+    chain
+        .reduce(|below, diff_id| digest(format!("{below} {diff_id}").as_bytes()))
+        .unwrap_or_default()
+}

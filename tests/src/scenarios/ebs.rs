@@ -1,0 +1,325 @@
+//! Snapshots in AWS EBS: what a user gets of them, and what becomes of them when anything goes wrong.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use imagecache_fakes::ebs::{Fault, Pages, Throttle};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::binary::{Binary, tool_with};
+use crate::context::Context;
+use crate::ebs::{Ebs, JOURNALS, fresh_binary, journalled, same_bytes};
+use crate::image::Layout;
+use crate::objects::Dialect;
+use crate::plane::{BUILD_LIMIT, Plane};
+use crate::registry::Registry;
+use crate::scenarios::images;
+use crate::{store, wait};
+
+const ALIBABA: Dialect = Dialect::Alibaba;
+const PUT: &str = "PutSnapshotBlock";
+/// Few at a time, so that there is a middle of an upload.
+const FEW_IN_FLIGHT: (&str, &str) = ("IMAGECACHE_LOCAL__EBS__IN_FLIGHT", "6");
+const PUT_LATENCY: Duration = Duration::from_millis(30);
+
+/// An image of some forty blocks.
+async fn image(context: &Context) -> Result<Registry> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    let layers = images::heavy(61, 4, 6)?;
+    layout.add("base", &layers[..3])?;
+    layout.add("more", &layers)?;
+    Registry::serve(&layout).await
+}
+
+pub async fn comes_back_byte_equal(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let ebs = Ebs::start(Duration::ZERO).await?;
+    let binary = fresh_binary(&context, &ebs, "store");
+    let id = binary.create(&registry.image("base")).await?;
+    let snapshot = ebs.only_snapshot()?;
+    let once = snapshot.puts.values().all(|puts| puts.accepted == 1);
+    ensure!(once, "a block was put more than once: {:?}", snapshot.puts);
+
+    // The lists may come in any pieces.
+    ebs.fake.set_pages(Pages::ShortAndEmpty(7));
+    let exported = context.dir.join("exported");
+    binary.run(&["export", &id, &exported.to_string_lossy()]).await?;
+    ebs.holds(&snapshot.id, &exported)?;
+    binary.run(&["verify", &id]).await?;
+
+    // The same image in a directory is the same volume.
+    let plain = context.binary_over(&context.dir.join("plain"));
+    let plain_id = plain.create(&registry.image("base")).await?;
+    let plain_export = context.dir.join("plain-export");
+    plain
+        .run(&["export", &plain_id, &plain_export.to_string_lossy()])
+        .await?;
+    same_bytes(&exported, &plain_export)?;
+
+    // What EBS returns is believed no more than what a disk returns.
+    ebs.fake.inject_every("GetSnapshotBlock", Fault::WrongBytes, 1);
+    let damaged = context.dir.join("damaged");
+    let said = binary.fails(&["export", &id, &damaged.to_string_lossy()]).await?;
+    ensure!(
+        said.contains(&snapshot.id),
+        "the message does not name the snapshot: {said}"
+    );
+    ebs.fake.heal();
+
+    delete_all(&ebs, &binary, &id).await
+}
+
+pub async fn coldsnap_downloads_the_same(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let ebs = Ebs::start(Duration::ZERO).await?;
+    let binary = fresh_binary(&context, &ebs, "store");
+    let mut parent = None;
+    for tag in ["base", "more"] {
+        let id = binary.create(&registry.image(tag)).await?;
+        let snapshots = ebs.fake.snapshots();
+        let snapshot = snapshots.last().context("no snapshot was made")?;
+        ensure!(
+            snapshot.parent == parent,
+            "the parent is {:?}, not {parent:?}",
+            snapshot.parent
+        );
+        let (exported, downloaded) = (context.dir.join("exported"), context.dir.join("downloaded"));
+        binary.run(&["export", &id, &exported.to_string_lossy()]).await?;
+        let file = downloaded.to_string_lossy().into_owned();
+        let args = ["download", "--no-progress", "--force", &snapshot.id, &file];
+        tool_with("coldsnap", &args, ebs.fake.environment()).await?;
+        same_bytes(&exported, &downloaded)?;
+        parent = Some(snapshot.id.clone());
+    }
+    Ok(())
+}
+
+pub async fn status_names_the_snapshot(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let ebs = Ebs::start(Duration::ZERO).await?;
+    // As after AWS took its time.
+    ebs.fake.set_completion_lag(Duration::from_secs(2));
+    let mut plane = Plane::start_over(&context, ebs.binary(context.binary()), &[]).await?;
+    let name = context.name("ebs");
+    plane
+        .create(ALIBABA, &name, json!({ "images": [registry.image("base")] }))
+        .await?;
+    let object = plane.wait_phase(ALIBABA, &name, "Ready").await?;
+    let first = ebs.only_snapshot()?;
+    let shown = ALIBABA.status(&object, "snapshotId");
+    ensure!(shown == first.id, "status.snapshotId is {shown:?}, not {}", first.id);
+
+    // One layer more: the new snapshot lies on the old one and holds little but that layer.
+    let patch = json!({ "spec": { "images": [registry.image("more")] } });
+    let api = ALIBABA.api(plane.client()?);
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    let second = wait::until("the new snapshot to be shown", BUILD_LIMIT, async || {
+        let object = plane.get(ALIBABA, &name).await?;
+        let (shown, phase) = (ALIBABA.status(&object, "snapshotId"), ALIBABA.phase(&object));
+        Ok(if shown != first.id && phase == "Ready" {
+            Ok(shown)
+        } else {
+            Err(format!("{shown} {phase}"))
+        })
+    })
+    .await?;
+    let second = ebs
+        .fake
+        .snapshot(&second)
+        .context("status names a snapshot that is not there")?;
+    ensure!(
+        second.parent.as_ref() == Some(&first.id),
+        "the parent is {:?}",
+        second.parent
+    );
+    ensure!(
+        second.blocks.len() < first.blocks.len(),
+        "{} blocks were sent for a layer more, {} for all before",
+        second.blocks.len(),
+        first.blocks.len()
+    );
+    plane.delete(ALIBABA, &name).await?;
+    ebs.wait_snapshots(0).await?;
+    plane.finish().await
+}
+
+pub async fn killed_uploads_go_on(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let image = registry.image("base");
+    let ebs = Ebs::start(PUT_LATENCY).await?;
+    let few = [(FEW_IN_FLIGHT.0, FEW_IN_FLIGHT.1.to_owned())];
+    let reference = fresh_binary(&context, &ebs, "reference");
+    let id = reference.create(&image).await?;
+    let exported = context.dir.join("exported");
+    reference.run(&["export", &id, &exported.to_string_lossy()]).await?;
+    let total = ebs.only_snapshot()?.blocks.len();
+    delete_all(&ebs, &reference, &id).await?;
+    for round in 0..context.options.rounds {
+        // From before the first block to after the last.
+        let rounds = usize::try_from(context.options.rounds)?.max(2);
+        let killed_after = usize::try_from(round)? * (total + 1) / (rounds - 1);
+        let outcome = async {
+            let binary = fresh_binary(&context, &ebs, &format!("store-{round}"));
+            let binary = binary.with_environment(few.clone());
+            let before = ebs.fake.bytes();
+            let mut child = binary.spawn(&["create", "--wait", &image], &context.dir.join("killed.log"))?;
+            wait::until("enough blocks to be put", BUILD_LIMIT, async || {
+                let put = usize::try_from((ebs.fake.bytes() - before) >> 19)?;
+                let started = !ebs.fake.snapshots().is_empty();
+                let ended = child.try_wait()?.is_some();
+                Ok(if ended || (started && put >= killed_after) {
+                    Ok(())
+                } else {
+                    Err(format!("{put} blocks"))
+                })
+            })
+            .await?;
+            child.kill().await.context("cannot kill the upload")?;
+            let journalled = journalled(binary.store())?;
+            let at_kill: Vec<_> = ebs.fake.snapshots();
+            ensure!(binary.create(&image).await? == id, "another id after the kill");
+            let snapshot = ebs.only_snapshot()?;
+            for index in journalled {
+                let known = at_kill.iter().find(|known| known.id == snapshot.id);
+                ensure!(
+                    known.is_some(),
+                    "the snapshot whose blocks were acknowledged was given up"
+                );
+                let puts = snapshot.puts.get(&index).copied().unwrap_or_default();
+                ensure!(
+                    puts.accepted == 1,
+                    "block {index} was acknowledged and sent again: {puts:?}"
+                );
+            }
+            ebs.holds(&snapshot.id, &exported)?;
+            delete_all(&ebs, &binary, &id).await
+        };
+        outcome
+            .await
+            .with_context(|| format!("round {round}, killed after {killed_after} of {total} blocks"))?;
+    }
+    Ok(())
+}
+
+/// Deletes a cache and fails if anything of it stays: a snapshot, a journal, a half-written file.
+async fn delete_all(ebs: &Ebs, binary: &Binary, id: &str) -> Result<()> {
+    binary.run(&["delete", id]).await?;
+    ebs.wait_snapshots(0).await?;
+    let store = binary.store();
+    if let Some(path) = store::files(&store.join(JOURNALS))?.keys().next() {
+        bail!("{JOURNALS}/{} was left over", path.display());
+    }
+    // The lock of a process that was on its way out is taken over by the next one.
+    let unfinished = store::files(&store.join("tmp"))?;
+    match unfinished.keys().find(|path| !path.ends_with("lock")) {
+        Some(path) => bail!("tmp/{} was left over", path.display()),
+        None => Ok(std::fs::remove_dir_all(store)?),
+    }
+}
+
+pub async fn faults_are_waited_out(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let image = registry.image("base");
+    let ebs = Ebs::start(Duration::ZERO).await?;
+    let timed_out = Fault::Refuse {
+        status: 400,
+        code: "ValidationException".to_owned(),
+        reason: Some("WRITE_REQUEST_TIMEOUT".to_owned()),
+    };
+    let storm = Throttle::ALL.map(|throttle| (PUT, Fault::Throttled(throttle), 3));
+    let others = [
+        (PUT, Fault::ServerError(500), 4),
+        (PUT, Fault::ServerError(503), 4),
+        (PUT, Fault::ServerErrorAfter, 4),
+        (PUT, Fault::Slow(Duration::from_secs(1)), 10),
+        (PUT, Fault::Reset, 4),
+        (PUT, Fault::LostAnswer, 4),
+        (PUT, Fault::CutBody, 4),
+        (PUT, Fault::WrongChecksum, 4),
+        (PUT, Fault::NotFound, 4),
+        (PUT, Fault::NoAnswer, 20),
+        (PUT, timed_out, 4),
+        ("StartSnapshot", Fault::LostAnswer, 2),
+        ("StartSnapshot", Fault::ServerErrorAfter, 2),
+        ("CompleteSnapshot", Fault::LostAnswer, 2),
+        ("CompleteSnapshot", Fault::Throttled(Throttle::Account), 2),
+        ("DescribeSnapshots", Fault::ServerError(503), 2),
+        ("DescribeSnapshots", Fault::Throttled(Throttle::Account), 2),
+    ];
+    let exported = context.dir.join("exported");
+    for (number, (action, fault, every)) in storm.into_iter().chain(others).enumerate() {
+        let binary = fresh_binary(&context, &ebs, &format!("store-{number}"));
+        ebs.fake.inject_every(action, fault.clone(), every);
+        let outcome = async {
+            let id = binary.create(&image).await?;
+            ebs.fake.heal();
+            if number == 0 {
+                binary.run(&["export", &id, &exported.to_string_lossy()]).await?;
+            }
+            let snapshot = ebs.only_snapshot()?;
+            ebs.holds(&snapshot.id, &exported)?;
+            delete_all(&ebs, &binary, &id).await
+        };
+        outcome
+            .await
+            .with_context(|| format!("{fault:?} for one {action} in {every}"))?;
+    }
+    Ok(())
+}
+
+pub async fn refusals_are_said_at_once(context: Context) -> Result<()> {
+    let registry = image(&context).await?;
+    let image = registry.image("base");
+    let ebs = Ebs::start(Duration::ZERO).await?;
+    for (action, fault, words) in [
+        (PUT, Fault::AccessDenied, ["ebs:PutSnapshotBlock", "not authorized"]),
+        (
+            "StartSnapshot",
+            Fault::AccessDenied,
+            ["ebs:StartSnapshot", "not authorized"],
+        ),
+        (
+            "CompleteSnapshot",
+            Fault::AccessDenied,
+            ["ebs:CompleteSnapshot", "not authorized"],
+        ),
+        (PUT, Fault::Quota, ["quota", "ServiceQuotaExceededException"]),
+        (
+            "StartSnapshot",
+            Fault::ConcurrentLimit,
+            ["pending", "ConcurrentLimitExceededException"],
+        ),
+    ] {
+        let binary = fresh_binary(&context, &ebs, "store");
+        ebs.fake.inject_every(action, fault.clone(), 1);
+        let said = binary.fails(&["create", "--wait", &image]).await?;
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+        ensure!(
+            missing.is_empty(),
+            "{fault:?} for {action} is told without {missing:?}: {said}"
+        );
+        let wrong = ebs
+            .fake
+            .snapshots()
+            .into_iter()
+            .find(|snapshot| snapshot.status == "completed");
+        ensure!(wrong.is_none(), "{fault:?} for {action} left a completed snapshot");
+        ebs.fake.heal();
+        std::fs::remove_dir_all(binary.store())?;
+    }
+    // Blocks that were not sent are never part of a completed snapshot, whatever the service says of the ones that were.
+    ebs.fake.inject_every(PUT, Fault::WrongChecksum, 1);
+    let binary = fresh_binary(&context, &ebs, "lied-to");
+    binary.fails(&["create", "--wait", &image]).await?;
+    let completed = ebs
+        .fake
+        .snapshots()
+        .into_iter()
+        .any(|snapshot| snapshot.status == "completed");
+    ensure!(
+        !completed,
+        "a snapshot was completed though no block was acknowledged truly"
+    );
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! `imagecache node` behind a real containerd: what kubelet would pull, what the registry was asked, what containers see.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::binary::tool;
+use crate::compare::{Rules, same_tree};
+use crate::context::Context;
+use crate::image::Layout;
+use crate::layer::{Attributes, Layer, noise};
+use crate::node::{KUBELET, Node};
+use crate::registry::Registry;
+use crate::scenarios::images;
+use crate::store;
+
+/// Programs of this machine that the runnable image has.
+const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep"];
+
+/// Directories that no layer of the runnable image lists; whoever unpacks it makes them.
+const IMPLIED: &[&str] = &["bin", "data", "lib", "lib/x86_64-linux-gnu", "lib64"];
+
+/// Layers with a shell, its libraries, and a file of 3 MiB.
+fn runnable() -> Result<Vec<Vec<u8>>> {
+    let mut libraries = BTreeSet::new();
+    for program in PROGRAMS {
+        let output = std::process::Command::new("ldd").arg(program).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        libraries.extend(
+            text.split_whitespace()
+                .filter(|word| word.starts_with('/'))
+                .map(str::to_owned),
+        );
+    }
+    let mut low = Layer::new();
+    for path in libraries.iter().map(String::as_str).chain(PROGRAMS) {
+        low.host_file(&fs::canonicalize(path)?, path.trim_start_matches('/'))?;
+    }
+    let mut middle = Layer::new();
+    middle
+        .dir("data")?
+        .file("data/noise", &noise(5, 3 << 20))?
+        .file("data/gone", b"x")?;
+    middle.file_with("data/tool", b"#!/bin/sh\necho tool\n", &Attributes::executable())?;
+    let mut top = Layer::new();
+    top.whiteout("data/gone")?.file("data/top", b"top\n")?;
+    Ok(vec![low.finish()?, middle.finish()?, top.finish()?])
+}
+
+/// Blobs of layers that the registry was asked for, from its `since`th request on.
+fn layer_requests(registry: &Registry, layout: &Layout, since: usize) -> usize {
+    let layers: BTreeSet<String> = layout
+        .images()
+        .flat_map(|(_, image)| image.layers.iter().map(|layer| layer.blob.digest.clone()))
+        .collect();
+    let requests = registry.fake().requests();
+    let asked = requests.iter().skip(since).filter(|request| request.method == "GET");
+    asked
+        .filter(|request| layers.iter().any(|digest| request.path.ends_with(digest.as_str())))
+        .count()
+}
+
+pub async fn cached_image_starts_without_its_layers(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("run", &runnable()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let image = registry.image("run");
+    let node = Node::start(&context).await?;
+    context.binary().create(&image).await?;
+    node.knows(3).await?;
+    let before = registry.fake().requests().len();
+    node.containerd.pull(&image).await?;
+    ensure!(
+        layer_requests(&registry, &layout, before) == 0,
+        "layers were fetched although a cache holds them"
+    );
+    node.has_each_image_mounted_once()?;
+    let said = node
+        .script(
+            &image,
+            &context.name("one"),
+            "cat /data/top; /data/tool; cat /data/gone || echo none",
+        )
+        .await?;
+    ensure!(said == "top\ntool\nnone\n", "the container said {said:?}");
+    let written = "echo new > /data/top && mv /data/noise /data/moved && rm /data/tool && cat /data/top";
+    ensure!(node.script(&image, &context.name("two"), written).await? == "new\n");
+    ensure!(
+        node.script(&image, &context.name("three"), "cat /data/top").await? == "top\n",
+        "a container wrote into the cache"
+    );
+    node.has_each_image_mounted_once()?;
+    node.forget(&image).await
+}
+
+pub async fn uncached_and_half_cached_images_work(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    let layers = runnable()?;
+    layout.add("whole", &layers)?;
+    layout.add("half", layers.get(..1).unwrap_or_default())?;
+    let registry = Registry::serve(&layout).await?;
+    let node = Node::start(&context).await?;
+    // Nothing is cached.
+    let whole = registry.image("whole");
+    node.containerd.pull(&whole).await?;
+    ensure!(node.script(&whole, &context.name("plain"), "cat /data/top").await? == "top\n");
+    ensure!(node.mounts()?.is_empty(), "something was mounted: {:?}", node.mounts()?);
+    node.forget(&whole).await?;
+    // The lowest layer is cached: only the others are fetched.
+    context.binary().create(&registry.image("half")).await?;
+    node.knows(1).await?;
+    node.containerd.pull(&whole).await?;
+    ensure!(
+        node.mounts()?.len() == 1,
+        "the cached layer is not mounted: {:?}",
+        node.mounts()?
+    );
+    ensure!(node.script(&whole, &context.name("half"), "cat /data/top").await? == "top\n");
+    node.forget(&whole).await
+}
+
+pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
+    let rows = [
+        ("basic", images::basic()?, Rules::EXACT),
+        ("whiteouts", images::whiteouts()?, Rules::EXACT),
+        (
+            "cross",
+            images::cross_layer()?,
+            Rules {
+                any_time: images::MADE_BY_CONTAINERD,
+            },
+        ),
+    ];
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    for (tag, layers, _) in &rows {
+        layout.add(tag, layers)?;
+    }
+    let registry = Registry::serve(&layout).await?;
+    let node = Node::start(&context).await?;
+    let mut known = BTreeSet::new();
+    for (tag, layers, rules) in &rows {
+        let image = registry.image(tag);
+        context.binary().create(&image).await?;
+        known.extend((1..=layers.len()).map(|count| layers.get(..count)));
+        node.knows(known.len()).await?;
+        let before = registry.fake().requests().len();
+        node.containerd.pull(&image).await?;
+        ensure!(
+            layer_requests(&registry, &layout, before) == 0,
+            "layers of {tag} were fetched"
+        );
+        let ours = node.mount(layers, &context.dir.join(format!("ours-{tag}"))).await?;
+        let plain = node
+            .containerd
+            .mount(&image, &context.dir.join(format!("plain-{tag}")))
+            .await?;
+        same_tree(("ours", ours.path()), ("a plain pull", plain.path()), *rules).with_context(|| (*tag).to_owned())?;
+    }
+    Ok(())
+}
+
+pub async fn survives_kills(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("run", &runnable()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let image = registry.image("run");
+    let id = context.binary().create(&image).await?;
+    let mut node = Node::start(&context).await?;
+    node.knows(3).await?;
+    node.containerd.pull(&image).await?;
+    for round in 0..context.options.rounds {
+        let (name, next) = (
+            context.name(&format!("kept-{round}")),
+            context.name(&format!("next-{round}")),
+        );
+        node.containerd
+            .ctr(&[
+                "-n",
+                KUBELET,
+                "run",
+                "-d",
+                "--snapshotter",
+                "imagecache",
+                &image,
+                &name,
+                "/bin/sleep",
+                "1000",
+            ])
+            .await?;
+        node.restart().await?;
+        if round % 2 == 1 {
+            node.containerd.restart().await?;
+        }
+        let exec = node
+            .containerd
+            .ctr(&[
+                "-n",
+                KUBELET,
+                "task",
+                "exec",
+                "--exec-id",
+                "e",
+                &name,
+                "/bin/cat",
+                "/data/top",
+            ])
+            .await?;
+        ensure!(exec == "top\n", "round {round}: the container lost its files: {exec:?}");
+        ensure!(
+            node.script_again(&image, &next, "cat /data/top").await? == "top\n",
+            "round {round}"
+        );
+        node.has_each_image_mounted_once()
+            .with_context(|| format!("round {round}"))?;
+        node.containerd
+            .ctr(&["-n", KUBELET, "task", "kill", "-s", "KILL", &name])
+            .await?;
+        node.containerd
+            .ctr(&["-n", KUBELET, "task", "delete", "--force", &name])
+            .await
+            .ok();
+        node.containerd
+            .ctr(&["-n", KUBELET, "container", "delete", &name])
+            .await?;
+    }
+    // As after a reboot, and with the cache gone: the images that snapshots use were kept.
+    node.kill().await?;
+    for path in node.mounts()? {
+        tool("umount", &[path.as_str()]).await?;
+    }
+    context.binary().run(&["delete", &id]).await?;
+    node.restart().await?;
+    ensure!(
+        node.script_again(&image, &context.name("after"), "cat /data/top")
+            .await?
+            == "top\n",
+        "the deleted cache was needed"
+    );
+    node.forget(&image).await
+}
+
+pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    let layers = runnable()?;
+    layout.add("run", &layers)?;
+    let registry = Registry::serve(&layout).await?;
+    let image = registry.image("run");
+    context.binary().create(&image).await?;
+    let node = Node::start(&context).await?;
+    node.knows(3).await?;
+    // One bit of the file of 3 MiB, after the snapshotter found the layer sound.
+    let largest = store::layer_images(context.binary().store())?;
+    let largest = largest
+        .into_iter()
+        .max_by_key(|path| path.metadata().map_or(0, |meta| meta.len()));
+    let damaged = largest.context("the store is empty")?;
+    let file = fs::File::options().read(true).write(true).open(&damaged)?;
+    let at = file.metadata()?.len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    let before = registry.fake().requests().len();
+    node.containerd.pull(&image).await?;
+    ensure!(
+        layer_requests(&registry, &layout, before) > 0,
+        "the damaged layer was not pulled"
+    );
+    let plain = node.containerd.mount(&image, &context.dir.join("plain")).await?;
+    let ours = node.mount(&layers, &context.dir.join("ours")).await?;
+    ensure!(
+        ours.path().join("data/top").exists(),
+        "nothing is mounted on {}",
+        ours.path().display()
+    );
+    let rules = Rules { any_time: IMPLIED };
+    same_tree(("ours", ours.path()), ("a plain pull", plain.path()), rules)?;
+    let log = fs::read_to_string(node.dir.join("node.log"))?;
+    let reported = log
+        .lines()
+        .filter(|line| line.contains("is damaged") && line.contains(&damaged.display().to_string()));
+    ensure!(reported.count() == 1, "the damage was not reported once:\n{log}");
+    Ok(())
+}
+
+pub async fn exported_volume_serves_layers(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("run", &runnable()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let image = registry.image("run");
+    let binary = context.binary();
+    let id = binary.create(&image).await?;
+    let volume = context.dir.join("volume.erofs");
+    // The volume appears while the snapshotter runs, as a disk that is attached.
+    let mut node = Node::start_with(&context, &volume).await?;
+    binary.run(&["export", &id, &volume.to_string_lossy()]).await?;
+    node.knows(3).await?;
+    let before = registry.fake().requests().len();
+    node.containerd.pull(&image).await?;
+    ensure!(
+        layer_requests(&registry, &layout, before) == 0,
+        "layers were fetched although the volume holds them"
+    );
+    ensure!(node.script(&image, &context.name("volume"), "cat /data/top").await? == "top\n");
+    node.has_each_image_mounted_once()?;
+    node.restart().await?;
+    let again = node
+        .script_again(&image, &context.name("again"), "cat /data/top")
+        .await?;
+    ensure!(again == "top\n", "after a restart: {again:?}");
+    ensure!(
+        node.mounts_below("volumes")?.len() == 1,
+        "volumes: {:?}",
+        node.mounts_below("volumes")?
+    );
+    node.forget(&image).await
+}
