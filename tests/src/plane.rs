@@ -1,11 +1,11 @@
 //! A running control plane: `imagecache standalone`, or `imagecache controller` against a real cluster.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,6 +21,11 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a small image may take to become Ready, unoptimised and on a busy machine.
 pub const BUILD_LIMIT: Duration = Duration::from_secs(120);
+
+/// Label of ImageCaches that the controller made for pods.
+const AUTOMATIC_LABEL: &str = "imagecache.dev/automatic";
+/// All of them.
+const AUTOMATIC: &str = "imagecache.dev/automatic=true";
 
 /// How long an asked-for end may take before it is forced.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -265,9 +270,21 @@ impl Plane {
         .await
     }
 
-    /// Deletes what was created and ends the control plane. Part of every scenario's way out, good or bad.
+    /// Deletes what was created, and what the controller made for pods, and ends the control plane. Part of every scenario's
+    /// way out, good or bad.
     pub async fn finish(mut self) -> Result<()> {
-        for (dialect, name) in std::mem::take(&mut self.created) {
+        let mut made = std::mem::take(&mut self.created);
+        if let Some(client) = &self.client {
+            for (dialect, _) in Dialect::ALL {
+                let automatic = dialect
+                    .api(client)
+                    .list(&ListParams::default().labels(AUTOMATIC))
+                    .await?;
+                let names = automatic.items.into_iter().filter_map(|object| object.metadata.name);
+                made.extend(names.map(|name| (dialect, name)));
+            }
+        }
+        for (dialect, name) in made {
             self.delete(dialect, &name).await?;
         }
         self.stop().await
@@ -277,9 +294,10 @@ impl Plane {
     async fn sweep(&self) -> Result<()> {
         for (dialect, _) in Dialect::ALL {
             let api = dialect.api(self.client()?);
-            for object in api.list(&Default::default()).await?.items {
+            for object in api.list(&ListParams::default()).await?.items {
                 let name = object.metadata.name.unwrap_or_default();
-                if name.starts_with(NAME_PREFIX) {
+                let automatic = object.metadata.labels.unwrap_or_default().contains_key(AUTOMATIC_LABEL);
+                if automatic || name.starts_with(NAME_PREFIX) {
                     let none = serde_json::json!({ "metadata": { "finalizers": null } });
                     api.patch(&name, &PatchParams::default(), &Patch::Merge(&none)).await?;
                     // Gone already if it was only waiting for its finalizer.
@@ -318,7 +336,8 @@ impl Plane {
     }
 }
 
-async fn client(kubeconfig: &PathBuf) -> Result<kube::Client> {
+/// A client of the cluster that a kubeconfig names.
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let read = Kubeconfig::read_from(kubeconfig)?;
     let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)

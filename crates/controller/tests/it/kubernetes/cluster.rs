@@ -48,6 +48,18 @@ pub async fn real() -> Client {
             .await
             .unwrap();
     }
+    for definition in crds() {
+        let name = definition.name_any();
+        until(&format!("{name} to be served"), || async {
+            let found = api.get(&name).await.map_err(|error| error.to_string())?;
+            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+            let served = conditions
+                .iter()
+                .any(|condition| condition.type_ == "Established" && condition.status == "True");
+            if served { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
+    }
     client
 }
 

@@ -1,7 +1,7 @@
 //! What users do, in both dialects, on our own API server and on a real one.
 
 use imagecache_conformance::MemoryProvider;
-use imagecache_core::CacheProvider as _;
+use imagecache_core::{CacheProvider as _, CacheSpec, CacheState};
 use imagecache_k8s_api::{ImageCacheDialect, alibaba, crds, tencent};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -49,6 +49,31 @@ fn id<K: ImageCacheDialect>(object: &K) -> String {
         .unwrap_or_default()
 }
 
+/// An image that only the object `name` has: a cluster may hold other objects, which get caches of their own.
+fn image(name: &str, tag: &str) -> String {
+    format!("registry.example.com/{name}:{tag}")
+}
+
+/// The caches with such an image.
+async fn caches(provider: &MemoryProvider, name: &str) -> Vec<CacheState> {
+    let mut caches = provider.list().await.unwrap();
+    caches.retain(|cache| cache.images.iter().any(|image| image.to_string().contains(name)));
+    caches
+}
+
+/// Waits until `wanted` builds of images of the object `name` were started.
+async fn wait_builds(provider: &MemoryProvider, name: &str, wanted: usize) {
+    let of_name = |spec: &CacheSpec| spec.images.iter().any(|image| image.to_string().contains(name));
+    until(&format!("{wanted} builds for {name}"), || async {
+        let specs = provider.specs();
+        let started = specs.iter().filter(|spec| of_name(spec)).count();
+        (started == wanted)
+            .then_some(())
+            .ok_or_else(|| format!("{started} of them, {} in all", specs.len()))
+    })
+    .await;
+}
+
 /// From creation over a changed spec to deletion.
 async fn life<K: ImageCacheDialect>(client: &Client, name: &str) {
     let provider = MemoryProvider::default();
@@ -56,7 +81,7 @@ async fn life<K: ImageCacheDialect>(client: &Client, name: &str) {
     let controller = Running::start(client, &provider);
     api.create(
         &PostParams::default(),
-        &object(name, json!({ "images": ["nginx:1.27"] })),
+        &object(name, json!({ "images": [image(name, "1")] })),
     )
     .await
     .unwrap();
@@ -65,30 +90,23 @@ async fn life<K: ImageCacheDialect>(client: &Client, name: &str) {
         !pending.finalizers().is_empty(),
         "an object without a finalizer would leave its cache behind"
     );
-    until("the build to start", || async {
-        (provider.builds_started() == 1).then_some(()).ok_or("not yet".into())
-    })
-    .await;
+    wait_builds(&provider, name, 1).await;
     provider.finish_builds();
     let ready = wait_phase(&api, name, "Ready").await;
-    let caches = provider.list().await.unwrap();
-    assert_eq!(id(&ready), caches[0].id.as_str());
+    assert_eq!(id(&ready), caches(&provider, name).await[0].id.as_str());
 
-    let edit = json!({ "spec": { "images": ["nginx:1.28"] } });
+    let edit = json!({ "spec": { "images": [image(name, "2")] } });
     api.patch(name, &PatchParams::default(), &Patch::Merge(&edit))
         .await
         .unwrap();
     let updating = wait_phase(&api, name, "Updating").await;
     assert_eq!(id(&updating), id(&ready), "the old cache serves");
-    until("the second build to start", || async {
-        (provider.builds_started() == 2).then_some(()).ok_or("not yet".into())
-    })
-    .await;
+    wait_builds(&provider, name, 2).await;
     provider.finish_builds();
     let updated = wait_phase(&api, name, "Ready").await;
     assert_ne!(id(&updated), id(&ready));
     until("the old cache to go", || async {
-        let caches = provider.list().await.unwrap();
+        let caches = caches(&provider, name).await;
         if caches.len() == 1 {
             Ok(())
         } else {
@@ -99,7 +117,7 @@ async fn life<K: ImageCacheDialect>(client: &Client, name: &str) {
 
     api.delete(name, &DeleteParams::default()).await.unwrap();
     wait_gone(&api, name).await;
-    assert!(provider.list().await.unwrap().is_empty());
+    assert!(caches(&provider, name).await.is_empty());
     controller.stop().await;
 }
 
@@ -109,15 +127,15 @@ async fn absence<K: ImageCacheDialect>(client: &Client, name: &str) {
     let api: Api<K> = Api::all(client.clone());
     let (kept, deleted) = (format!("{name}-kept"), format!("{name}-deleted"));
     let controller = Running::start(client, &provider);
-    for name in [&kept, &deleted] {
-        api.create(&PostParams::default(), &object(name, json!({ "images": ["nginx"] })))
-            .await
-            .unwrap();
+    for each in [&kept, &deleted] {
+        api.create(
+            &PostParams::default(),
+            &object(each, json!({ "images": [image(name, "1")] })),
+        )
+        .await
+        .unwrap();
     }
-    until("both builds to start", || async {
-        (provider.builds_started() == 2).then_some(()).ok_or("not yet".into())
-    })
-    .await;
+    wait_builds(&provider, name, 2).await;
     controller.stop().await;
     provider.finish_builds();
     api.delete(&deleted, &DeleteParams::default()).await.unwrap();
@@ -126,8 +144,8 @@ async fn absence<K: ImageCacheDialect>(client: &Client, name: &str) {
     let controller = Running::start(client, &provider);
     wait_gone(&api, &deleted).await;
     wait_phase(&api, &kept, "Ready").await;
-    assert_eq!(provider.list().await.unwrap().len(), 1);
-    assert_eq!(provider.builds_started(), 2);
+    assert_eq!(caches(&provider, name).await.len(), 1);
+    wait_builds(&provider, name, 2).await;
     api.delete(&kept, &DeleteParams::default()).await.unwrap();
     wait_gone(&api, &kept).await;
     controller.stop().await;
