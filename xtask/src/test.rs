@@ -32,6 +32,7 @@ pub fn run() -> Result<Totals> {
     let mut ignored: BTreeMap<String, String> = BTreeMap::new();
     let mut command = workspace::cargo();
     command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    command.args(workspace::Profile::Dev.features());
     let first = shell::stream(&mut command, |line| {
         totals.count(line);
         if let Some((name, reason)) = ignored_test(line) {
@@ -47,16 +48,9 @@ pub fn run() -> Result<Totals> {
     if !run.is_empty() {
         println!("\ntest: {} ignored tests can run here", run.len());
         let mut command = workspace::cargo();
-        command.args([
-            "test",
-            "--locked",
-            "--workspace",
-            "--no-fail-fast",
-            "--tests",
-            "--",
-            "--ignored",
-            "--exact",
-        ]);
+        command.args(["test", "--locked", "--workspace", "--no-fail-fast", "--tests"]);
+        command.args(workspace::Profile::Dev.features());
+        command.args(["--", "--ignored", "--exact"]);
         command.args(run.iter().map(|(name, _)| name));
         second = shell::stream(&mut command, |line| totals.count(line))?;
     }

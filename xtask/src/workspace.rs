@@ -95,7 +95,7 @@ pub fn target_dir() -> Result<PathBuf> {
 /// Builds one binary and returns its path.
 ///
 /// The whole workspace is selected, not the binary's package: so the features of its dependencies are those of every other
-/// build here, and nothing is compiled twice.
+/// build here, and nothing is compiled twice. For the same reason a development build has the features that tests ask for.
 pub fn build(bin: &str, profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
     command.args([
@@ -108,6 +108,7 @@ pub fn build(bin: &str, profile: Profile) -> Result<PathBuf> {
         "--profile",
         profile.name(),
     ]);
+    command.args(profile.features());
     shell::run(&mut command)?;
     Ok(target_dir()?.join(profile.directory()).join(bin))
 }
@@ -126,6 +127,14 @@ impl Profile {
         match self {
             Self::Dev => "dev",
             Self::Release => "release",
+        }
+    }
+
+    /// Flags that give every build of this profile the same features.
+    pub fn features(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &["--features", "imagecache-core/mock,imagecache-cloud-http/test-util"],
+            Self::Release => &[],
         }
     }
 
