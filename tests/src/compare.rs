@@ -22,11 +22,16 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub struct Rules {
     /// Directories whose time no tar holds: whoever makes them chooses it.
     pub any_time: &'static [&'static str],
+    /// The right tree was made after this second: a directory that is younger there is one whose time no tar holds.
+    pub right_made_after: Option<i64>,
 }
 
 impl Rules {
     /// Everything, to the nanosecond.
-    pub const EXACT: Self = Self { any_time: &[] };
+    pub const EXACT: Self = Self {
+        any_time: &[],
+        right_made_after: None,
+    };
 }
 
 /// One path, in the attributes that are compared.
@@ -67,12 +72,27 @@ pub fn differences(left: (&str, &Path), right: (&str, &Path), rules: Rules) -> R
     for (path, entry) in &ours {
         match theirs.get(path) {
             None => found.push(format!("/{} is only in {}", path.display(), left.0)),
-            Some(other) => found.extend(entry.against(other, path, left.0, right.0)),
+            Some(other) => {
+                let mut entry = entry.clone();
+                if rules.made_by_the_right(other) {
+                    entry.mtime = other.mtime;
+                }
+                found.extend(entry.against(other, path, left.0, right.0));
+            }
         }
     }
     let only = theirs.keys().filter(|path| !ours.contains_key(*path));
     found.extend(only.map(|path| format!("/{} is only in {}", path.display(), right.0)));
     Ok(found)
+}
+
+impl Rules {
+    fn made_by_the_right(&self, entry: &Entry) -> bool {
+        let (Some(start), Some((seconds, _))) = (self.right_made_after, entry.mtime) else {
+            return false;
+        };
+        entry.kind == "directory" && seconds >= start
+    }
 }
 
 impl Entry {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -18,6 +19,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const CONFIG: &str = "config.toml";
 /// Name of our snapshotter's socket.
 const SNAPSHOTTER_SOCKET: &str = "node.sock";
+
+/// A network that nothing joins.
+const NETWORK: &str = r#"{"cniVersion": "0.4.0", "name": "none", "plugins": [{"type": "loopback"}]}"#;
 
 /// A running containerd with an empty root; killed when dropped.
 pub struct Containerd {
@@ -37,18 +41,41 @@ impl Containerd {
         .await
     }
 
-    /// Starts containerd as kubelet wants it, with our snapshotter behind [`Self::snapshotter_socket`].
-    pub async fn with_snapshotter(dir: &Path) -> Result<Self> {
+    /// Starts containerd as kubelet wants it, with our snapshotter behind [`Self::snapshotter_socket`], and an image for the
+    /// sandboxes of pods.
+    pub async fn with_snapshotter(dir: &Path, sandbox_image: &str) -> Result<Self> {
+        // kubelet waits for a network, though pods of the host's network use none.
+        let networks = dir.join("networks");
+        std::fs::create_dir_all(&networks)?;
+        std::fs::write(networks.join("10-none.conflist"), NETWORK)?;
         Self::with_config(dir, |run| {
             format!(
                 "[proxy_plugins.imagecache]\n  type = \"snapshot\"\n  address = {socket:?}\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_port = \"0\"\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_port = \"0\"\n  \
+                 sandbox_image = {sandbox_image:?}\n  restrict_oom_score_adj = true\n\
                  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"imagecache\"\n  \
-                 disable_snapshot_annotations = false\n",
+                 disable_snapshot_annotations = false\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {networks:?}\n",
                 socket = run.join(SNAPSHOTTER_SOCKET),
             )
         })
         .await
+    }
+
+    /// Kills containerd; containers run on.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub async fn launch(&mut self) -> Result<()> {
+        self.child = run(&self.dir, &self.socket).await?;
+        Ok(())
+    }
+
+    /// Where kubelet reaches it.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Where our snapshotter must listen.
@@ -58,9 +85,8 @@ impl Containerd {
 
     /// Kills containerd and starts it again; containers run on.
     pub async fn restart(&mut self) -> Result<()> {
-        self.child.kill().await?;
-        self.child = run(&self.dir, &self.socket).await?;
-        Ok(())
+        self.kill().await?;
+        self.launch().await
     }
 
     /// Pulls an image over plain HTTP and mounts its root filesystem, an overlay, on `dir`.
@@ -82,6 +108,22 @@ impl Containerd {
     /// Removes an image as kubelet does.
     pub async fn remove(&self, image: &str) -> Result<()> {
         cri::remove(&self.socket, image).await
+    }
+
+    /// Digests of the layers of an image that was pulled, unpacked, lowest first.
+    pub async fn diff_ids(&self, namespace: &str, image: &str) -> Result<Vec<String>> {
+        let blob = async |digest: &str| -> Result<Value> {
+            let text = self.ctr(&["-n", namespace, "content", "get", digest]).await?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        let list = self
+            .ctr(&["-n", namespace, "images", "ls", &format!("name=={image}")])
+            .await?;
+        let digest = list.split_whitespace().find(|word| word.starts_with("sha256:"));
+        let manifest = blob(digest.with_context(|| format!("{image} was not pulled"))?).await?;
+        let config = blob(manifest["config"]["digest"].as_str().context("no config")?).await?;
+        let diff_ids = config["rootfs"]["diff_ids"].as_array().context("no diff_ids")?;
+        Ok(diff_ids.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
     /// Runs `ctr`; its stdout.

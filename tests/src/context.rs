@@ -20,6 +20,8 @@ pub struct Options {
     pub registry: Option<String>,
     /// `kubectl`, where there is one.
     pub kubectl: Option<PathBuf>,
+    /// `kubelet`, where there is one.
+    pub kubelet: Option<PathBuf>,
     /// How often a scenario that kills builds does so.
     pub rounds: u32,
     /// Caches of the scenario that has many.

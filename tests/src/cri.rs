@@ -1,4 +1,4 @@
-//! What kubelet says to containerd, as far as images go: `runtime.v1.ImageService`.
+//! What kubelet says to containerd: `runtime.v1`, as far as scenarios need it.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
 
-/// The service's methods.
-const SERVICE: &str = "/runtime.v1.ImageService/";
+const IMAGES: &str = "/runtime.v1.ImageService/";
+const RUNTIME: &str = "/runtime.v1.RuntimeService/";
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ImageSpec {
@@ -32,18 +32,49 @@ struct PullImageResponse {
     image_ref: String,
 }
 
+/// `RemovePodSandboxRequest` and `StopPodSandboxRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SandboxRequest {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+/// `PodSandbox`, without what is not needed.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Sandbox {
+    #[prost(string, tag = "1")]
+    id: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ListSandboxesResponse {
+    #[prost(message, repeated, tag = "1")]
+    items: Vec<Sandbox>,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 struct Nothing {}
 
 /// Pulls an image as kubelet does. containerd takes registries on loopback for plain HTTP.
 pub async fn pull(socket: &Path, image: &str) -> Result<String> {
-    let answer: PullImageResponse = call(socket, "PullImage", request(image)).await?;
+    let answer: PullImageResponse = call(socket, IMAGES, "PullImage", request(image)).await?;
     Ok(answer.image_ref)
 }
 
 /// Removes an image as kubelet does.
 pub async fn remove(socket: &Path, image: &str) -> Result<()> {
-    let _answer: Nothing = call(socket, "RemoveImage", request(image)).await?;
+    let _answer: Nothing = call(socket, IMAGES, "RemoveImage", request(image)).await?;
+    Ok(())
+}
+
+/// Removes every pod's sandbox and containers, which kubelet does when it gets round to it.
+pub async fn remove_sandboxes(socket: &Path) -> Result<()> {
+    let list: ListSandboxesResponse = call(socket, RUNTIME, "ListPodSandbox", Nothing {}).await?;
+    for Sandbox { id } in list.items {
+        for method in ["StopPodSandbox", "RemovePodSandbox"] {
+            let _answer: Nothing = call(socket, RUNTIME, method, SandboxRequest { id: id.clone() }).await?;
+        }
+    }
     Ok(())
 }
 
@@ -55,21 +86,22 @@ fn request(image: &str) -> ImageRequest {
     }
 }
 
-async fn call<Answer>(socket: &Path, method: &str, request: ImageRequest) -> Result<Answer>
+async fn call<Request, Answer>(socket: &Path, service: &str, method: &str, request: Request) -> Result<Answer>
 where
+    Request: prost::Message + 'static,
     Answer: prost::Message + Default + 'static,
 {
     let stream = UnixStream::connect(socket).await?;
     let (sender, connection) = http2::handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let service = tower::service_fn(move |request| {
+    let channel = tower::service_fn(move |request| {
         let mut sender = sender.clone();
         async move { sender.send_request(request).await }
     });
     let origin = http::Uri::from_static("http://localhost");
-    let mut client = Grpc::with_origin(service, origin);
+    let mut client = Grpc::with_origin(channel, origin);
     client.ready().await?;
-    let path = format!("{SERVICE}{method}").parse()?;
+    let path = format!("{service}{method}").parse()?;
     let answer = client
         .unary(tonic::Request::new(request), path, ProstCodec::default())
         .await;

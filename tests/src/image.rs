@@ -34,6 +34,19 @@ impl Layout {
         self.push(tag, image(layers, architecture))
     }
 
+    /// Adds an image that says what it runs, as the one of a pod's sandbox must.
+    pub fn add_running(&mut self, tag: &str, layers: &[Vec<u8>], command: &[&str]) -> Result<()> {
+        let mut image = image(layers, architecture());
+        let mut config: Value = serde_json::from_slice(&image.config.bytes)?;
+        config["config"]["Entrypoint"] = json!(command);
+        image.config = Blob::new(config.to_string(), &image.config.media_type);
+        let mut manifest: Value = serde_json::from_slice(&image.manifest.bytes)?;
+        manifest["config"]["digest"] = json!(image.config.digest);
+        manifest["config"]["size"] = json!(image.config.bytes.len());
+        image.manifest = Blob::new(manifest.to_string(), &image.manifest.media_type);
+        self.push(tag, image)
+    }
+
     /// Adds an image whose manifest gives its first layer another size than it has.
     pub fn add_claiming(&mut self, tag: &str, layers: &[Vec<u8>], size: u64) -> Result<()> {
         let mut image = image(layers, architecture());

@@ -18,6 +18,8 @@ use crate::wait;
 
 /// How long the snapshotter may take to start, or to see a new cache.
 const LIMIT: Duration = Duration::from_secs(20);
+/// The image of sandboxes where there are no pods.
+const NO_SANDBOX: &str = "localhost/none";
 /// Namespace of what kubelet pulls.
 pub const KUBELET: &str = "k8s.io";
 
@@ -40,9 +42,14 @@ impl Node {
 
     /// Starts with another source of layers than the binary's store.
     pub async fn start_with(context: &Context, source: &Path) -> Result<Self> {
+        Self::start_for_pods(context, source, NO_SANDBOX).await
+    }
+
+    /// Starts so that kubelet can use it, with an image for the sandboxes of pods.
+    pub async fn start_for_pods(context: &Context, source: &Path, sandbox_image: &str) -> Result<Self> {
         let dir = context.subdir("node")?;
         let binary = context.binary();
-        let containerd = Containerd::with_snapshotter(&context.subdir("containerd")?).await?;
+        let containerd = Containerd::with_snapshotter(&context.subdir("containerd")?, sandbox_image).await?;
         let child = spawn(&binary, &dir, &containerd.snapshotter_socket(), source).await?;
         Ok(Self {
             binary,
@@ -55,7 +62,12 @@ impl Node {
 
     /// Kills the snapshotter and starts it again.
     pub async fn restart(&mut self) -> Result<()> {
-        self.child.kill().await?;
+        self.kill().await?;
+        self.launch().await
+    }
+
+    /// Starts the snapshotter again after [`Self::kill`].
+    pub async fn launch(&mut self) -> Result<()> {
         self.child = spawn(
             &self.binary,
             &self.dir,
@@ -93,6 +105,17 @@ impl Node {
 
     /// A root filesystem as our snapshotter gives it; `ctr images mount` would ask the default one.
     pub async fn mount(&self, layers: &[Vec<u8>], dir: &Path) -> Result<Mounted> {
+        self.mount_chain(layers.iter().map(|tar| digest(tar)), dir).await
+    }
+
+    /// The same of an image that was pulled.
+    pub async fn mount_image(&self, image: &str, dir: &Path) -> Result<Mounted> {
+        self.mount_chain(self.containerd.diff_ids(KUBELET, image).await?, dir)
+            .await
+    }
+
+    async fn mount_chain(&self, diff_ids: impl IntoIterator<Item = String>, dir: &Path) -> Result<Mounted> {
+        let chain_id = chain_id(diff_ids);
         fs::create_dir_all(dir)?;
         let (key, target) = (digest(dir.as_os_str().as_bytes()), dir.to_string_lossy());
         let snapshots = ["-n", KUBELET, "snapshots", "--snapshotter", "imagecache"];
@@ -101,7 +124,7 @@ impl Node {
         let script = wait::until("a view that containerd does not collect at once", LIMIT, async || {
             attempt += 1;
             let key = format!("{key}-{attempt}");
-            run(&["view", &key, &chain_id(layers)]).await?;
+            run(&["view", &key, &chain_id]).await?;
             Ok(run(&["mounts", &target, &key]).await.map_err(|error| error.to_string()))
         })
         .await?;
@@ -209,7 +232,8 @@ impl Drop for Node {
     }
 }
 
-async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) -> Result<Child> {
+/// Starts the snapshotter over a source of layers and waits for its socket.
+pub async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) -> Result<Child> {
     let root = dir.join("root");
     let arguments = [
         "node",
@@ -235,9 +259,9 @@ async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) -> Res
 }
 
 /// What containerd calls a stack of layers.
-fn chain_id(layers: &[Vec<u8>]) -> String {
-    let chain = layers.iter().map(|tar| digest(tar));
-    chain
+fn chain_id(diff_ids: impl IntoIterator<Item = String>) -> String {
+    diff_ids
+        .into_iter()
         .reduce(|below, diff_id| digest(format!("{below} {diff_id}").as_bytes()))
         .unwrap_or_default()
 }

@@ -57,6 +57,7 @@ async fn demo(binary: &Path, dir: &Path) -> Result<()> {
         binary: binary.canonicalize()?,
         kubeconfig: None,
         registry: None,
+        kubelet: None,
         kubectl: None,
         rounds: 1,
         caches: 0,

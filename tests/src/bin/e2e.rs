@@ -40,6 +40,9 @@ struct Args {
     /// kubectl, if it is not on the PATH
     #[arg(long, env = "KUBECTL")]
     kubectl: Option<PathBuf>,
+    /// kubelet, if it is not on the PATH
+    #[arg(long, env = "KUBELET")]
+    kubelet: Option<PathBuf>,
     /// Where scenarios work, and the logs of failures stay
     #[arg(long)]
     logs: PathBuf,
@@ -62,6 +65,7 @@ async fn main() -> Result<ExitCode> {
         kubeconfig: args.kubeconfig.map(|path| path.canonicalize()).transpose()?,
         registry: args.registry,
         kubectl: args.kubectl.or_else(|| runner::find("kubectl")),
+        kubelet: args.kubelet.or_else(|| runner::find("kubelet")),
         rounds: args.rounds,
         caches: args.caches,
     };

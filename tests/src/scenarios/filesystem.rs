@@ -53,6 +53,7 @@ pub async fn cross_layer_cases_equal_containerd(context: Context) -> Result<()> 
             images::cross_layer()?,
             Rules {
                 any_time: images::MADE_BY_CONTAINERD,
+                ..Rules::EXACT
             },
         ),
     ];

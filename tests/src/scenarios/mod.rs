@@ -15,6 +15,7 @@ mod kubectl;
 mod lifecycle;
 mod matching;
 mod node;
+mod node_pods;
 pub mod pods;
 mod tencent_eks;
 mod wrong_specs;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Scenario> {
         LOCAL_PODS,
         ECI_PODS,
         TKE_PODS,
+        NODE_PODS,
         DEPLOY,
     ]
     .concat()
@@ -136,6 +138,7 @@ const LOCAL: &[Scenario] = &[
     scenario!(node::cached_image_starts_without_its_layers, NODE),
     scenario!(node::uncached_and_half_cached_images_work, NODE),
     scenario!(node::roots_equal_a_plain_pull, NODE),
+    scenario!(node::writes_behave_as_on_overlayfs, NODE),
     scenario!(node::damaged_layer_is_pulled, NODE),
     scenario!(node::exported_volume_serves_layers, NODE),
     scenario!(node::survives_kills, NODE),
@@ -151,6 +154,33 @@ const LOCAL: &[Scenario] = &[
         &[Need::Root, Need::Registry, Need::Tool("umoci"), Need::Tool("skopeo")]
     ),
     scenario!(crash::killed_builds_of_a_big_image_finish, &[Need::Registry]),
+];
+
+/// What pods on a node of our own need.
+const KUBELET: &[Need] = &[
+    CLUSTER,
+    Need::Kubelet,
+    Need::Root,
+    Need::Tool("containerd"),
+    Need::Tool("runc"),
+];
+
+/// Pods on a node with the snapshotter.
+const NODE_PODS: &[Scenario] = &[
+    scenario!(node_pods::a_pod_starts_without_its_layers, KUBELET),
+    scenario!(node_pods::a_hundred_pods_share_ten_images, KUBELET),
+    scenario!(node_pods::killed_while_pods_come_and_go, KUBELET),
+    scenario!(
+        node_pods::big_images_run,
+        &[
+            CLUSTER,
+            Need::Kubelet,
+            Need::Root,
+            Need::Registry,
+            Need::Tool("containerd"),
+            Need::Tool("runc")
+        ]
+    ),
 ];
 
 /// The local provider with its snapshots in AWS EBS.

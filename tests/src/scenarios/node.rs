@@ -16,14 +16,43 @@ use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::store;
 
+/// A namespace of containerd in which nothing is ours.
+const PLAIN: &str = "plain";
 /// Programs of this machine that the runnable image has.
-const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/cat", "/bin/mv", "/bin/rm", "/bin/sleep"];
+const PROGRAMS: [&str; 16] = [
+    "/bin/sh",
+    "/bin/cat",
+    "/bin/chmod",
+    "/bin/chown",
+    "/bin/cp",
+    "/bin/ln",
+    "/bin/mkdir",
+    "/bin/mv",
+    "/bin/rm",
+    "/bin/rmdir",
+    "/bin/sleep",
+    "/usr/bin/find",
+    "/usr/bin/sha256sum",
+    "/usr/bin/sort",
+    "/usr/bin/touch",
+    "/usr/bin/truncate",
+];
 
 /// Directories that no layer of the runnable image lists; whoever unpacks it makes them.
-const IMPLIED: &[&str] = &["bin", "data", "lib", "lib/x86_64-linux-gnu", "lib64"];
+const IMPLIED: &[&str] = &[
+    "bin",
+    "data",
+    "lib",
+    "lib/x86_64-linux-gnu",
+    "lib64",
+    "usr",
+    "usr/bin",
+    "usr/lib",
+    "usr/lib/x86_64-linux-gnu",
+];
 
 /// Layers with a shell, its libraries, and a file of 3 MiB.
-fn runnable() -> Result<Vec<Vec<u8>>> {
+pub(super) fn runnable() -> Result<Vec<Vec<u8>>> {
     let mut libraries = BTreeSet::new();
     for program in PROGRAMS {
         let output = std::process::Command::new("ldd").arg(program).output()?;
@@ -44,13 +73,19 @@ fn runnable() -> Result<Vec<Vec<u8>>> {
         .file("data/noise", &noise(5, 3 << 20))?
         .file("data/gone", b"x")?;
     middle.file_with("data/tool", b"#!/bin/sh\necho tool\n", &Attributes::executable())?;
+    middle
+        .dir("data/tree")?
+        .dir("data/tree/deep")?
+        .file("data/tree/deep/leaf", b"leaf\n")?;
+    middle.hard_link("data/linked", "data/tree/deep/leaf")?;
+    middle.symlink("data/pointer", "tree/deep/leaf")?;
     let mut top = Layer::new();
     top.whiteout("data/gone")?.file("data/top", b"top\n")?;
     Ok(vec![low.finish()?, middle.finish()?, top.finish()?])
 }
 
 /// Blobs of layers that the registry was asked for, from its `since`th request on.
-fn layer_requests(registry: &Registry, layout: &Layout, since: usize) -> usize {
+pub(super) fn layer_requests(registry: &Registry, layout: &Layout, since: usize) -> usize {
     let layers: BTreeSet<String> = layout
         .images()
         .flat_map(|(_, image)| image.layers.iter().map(|layer| layer.blob.digest.clone()))
@@ -130,6 +165,7 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
             images::cross_layer()?,
             Rules {
                 any_time: images::MADE_BY_CONTAINERD,
+                ..Rules::EXACT
             },
         ),
     ];
@@ -159,6 +195,84 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
         same_tree(("ours", ours.path()), ("a plain pull", plain.path()), *rules).with_context(|| (*tag).to_owned())?;
     }
     Ok(())
+}
+
+/// What programs do to files of an image, each step with what came of it, and everything that is there afterwards.
+const WRITES: &str = r#"
+cd /data
+try() { "$@" 2>&1; echo "$1: $?"; }
+try sh -c 'echo more >> noise'
+try truncate -s 1000000 noise
+try sh -c 'echo new > top; cat top'
+try chmod 600 tool
+try chown 7:8 tool
+try mv top renamed
+try mv tree moved
+try sh -c 'cat moved/deep/leaf; echo changed > moved/deep/leaf; cat linked pointer moved/deep/leaf'
+try rm -r moved/deep
+try mkdir moved/deep
+try rmdir moved/deep moved
+try mkdir tree
+try sh -c 'echo again > tree/leaf'
+try ln linked second
+try sh -c 'echo appended >> second; cat linked second'
+try ln -s nowhere dangling
+try mv -T tree /tmp-tree
+try cp -a /tmp-tree back
+try rm gone tool
+try touch gone
+try mv gone linked
+try mkdir -p a/b/c
+try rm -r a
+try sh -c 'echo x > a; exec 3<>a; rm a; echo y >&3; cat /proc/self/fd/3'
+try sh -c 'cat < /data/noise | sha256sum'
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run \) -prune \
+  -o -type d -printf '%p d %m %U:%G\n' -o -printf '%p %y %s %m %U:%G %n %l\n' | sort
+find /data -type f | sort | while read -r file; do sha256sum "$file"; done
+"#;
+
+pub async fn writes_behave_as_on_overlayfs(context: Context) -> Result<()> {
+    let mut layout = Layout::new(&context.dir.join("oci"))?;
+    layout.add("run", &runnable()?)?;
+    let registry = Registry::serve(&layout).await?;
+    let image = registry.image("run");
+    let node = Node::start(&context).await?;
+    context.binary().create(&image).await?;
+    node.knows(3).await?;
+    node.containerd.pull(&image).await?;
+    let ours = node.script(&image, &context.name("ours"), WRITES).await?;
+    let pull = [
+        "-n",
+        PLAIN,
+        "images",
+        "pull",
+        "--plain-http",
+        "--snapshotter",
+        "overlayfs",
+        &image,
+    ];
+    node.containerd.ctr(&pull).await?;
+    let name = context.name("plain");
+    let run = [
+        "-n",
+        PLAIN,
+        "run",
+        "--rm",
+        "--snapshotter",
+        "overlayfs",
+        &image,
+        &name,
+        "/bin/sh",
+        "-c",
+        WRITES,
+    ];
+    let plain = node.containerd.ctr(&run).await?;
+    ensure!(plain.lines().count() > 50, "the script did not run: {plain}");
+    for (ours, plain) in ours.lines().zip(plain.lines()) {
+        ensure!(ours == plain, "`{ours}` and on overlayfs `{plain}`");
+    }
+    ensure!(ours == plain, "one of both says more:\n{ours}\n{plain}");
+    node.forget(&image).await
 }
 
 pub async fn survives_kills(context: Context) -> Result<()> {
@@ -274,7 +388,10 @@ pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
         "nothing is mounted on {}",
         ours.path().display()
     );
-    let rules = Rules { any_time: IMPLIED };
+    let rules = Rules {
+        any_time: IMPLIED,
+        ..Rules::EXACT
+    };
     same_tree(("ours", ours.path()), ("a plain pull", plain.path()), rules)?;
     let log = fs::read_to_string(node.dir.join("node.log"))?;
     let reported = log

@@ -11,6 +11,7 @@ fn options() -> Options {
         binary: "imagecache".into(),
         kubeconfig: None,
         registry: None,
+        kubelet: None,
         kubectl: None,
         rounds: 1,
         caches: 1,

@@ -7,6 +7,7 @@ mod floor;
 mod matching;
 mod measure;
 mod report;
+mod start;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub enum What {
     Match(MatchArgs),
     /// A snapshot in EBS, uploaded to a fake account, against `coldsnap upload` of the same volume
     Ebs(EbsArgs),
+    /// A Deployment on a real node, from its creation to its availability: pulled by containerd, and from a cache
+    Start(StartArgs),
 }
 
 /// Options of `bench match`.
@@ -81,11 +84,32 @@ pub struct EbsArgs {
     coldsnap: Option<PathBuf>,
 }
 
+/// Options of `bench start`.
+#[derive(Args)]
+pub struct StartArgs {
+    /// Directory with `up`, `down` and `slow-registry`, which start and stop a cluster and a registry at a limited rate
+    #[arg(long, env = "CLUSTER", default_value = "../shared/cluster")]
+    cluster: PathBuf,
+    /// Where that cluster keeps everything
+    #[arg(long, env = "KUBE_DIR", default_value = "/var/tmp/kube")]
+    kube_dir: PathBuf,
+    /// Starts of each kind; one that pulls takes most of a minute
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where the store goes, 15 GiB for a while; by default in the target directory
+    #[arg(long)]
+    scratch: Option<PathBuf>,
+    /// Measure this binary instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
 /// Runs one measurement.
 pub fn run(what: &What) -> Result<()> {
     match what {
         What::Build(args) => build::run(args),
         What::Match(args) => matching::run(args),
         What::Ebs(args) => ebs::run(args),
+        What::Start(args) => start::run(args),
     }
 }
