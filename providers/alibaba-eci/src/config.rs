@@ -74,8 +74,8 @@ pub struct AlibabaConfig {
     /// Longest time for one build; after it the build is begun anew. Default: `1h`.
     #[serde(with = "duration_text")]
     pub build_deadline: Duration,
-    /// Builds of one cache that may exceed the deadline before it counts as failed; the last one stays until the object is
-    /// deleted or the service gives up. Default: 3.
+    /// Builds of one cache that may exceed the deadline, or updates that may fail, before it counts as failed; the last one stays
+    /// until the object is deleted or the service gives up. Default: 3.
     pub build_attempts: u32,
     /// What a build uses where the object names nothing.
     pub defaults: DefaultsConfig,
@@ -318,6 +318,23 @@ mod tests {
             config.endpoints().unwrap().url(Product::Eci).host_str(),
             Some("eci.cn-hangzhou.aliyuncs.com")
         );
+    }
+
+    #[test]
+    fn the_policy_of_the_deployment_allows_every_action() {
+        let policy = include_str!("../../../config/deploy/overlays/alibaba-eci/ram-policy.json");
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap();
+        let allowed: Vec<&serde_json::Value> = statements
+            .iter()
+            .filter_map(|statement| statement["Action"].as_array())
+            .flatten()
+            .collect();
+        let caches = DEFAULT_RATES.iter().map(|(action, _)| format!("eci:{action}"));
+        let addresses = OTHER_ACTIONS.iter().map(|action| format!("vpc:{action}"));
+        for action in caches.chain(addresses) {
+            assert!(allowed.iter().any(|allowed| **allowed == action), "{action}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct TencentConfig {
     /// Longest time for one build; after it the build is begun anew. Default: `1h`.
     #[serde(with = "duration_text")]
     pub build_deadline: Duration,
-    /// Builds of one cache that may exceed the deadline before it counts as failed. Default: 3.
+    /// Builds of one cache that may exceed the deadline, or updates that may fail, before it counts as failed. Default: 3.
     pub build_attempts: u32,
     /// How long a new cache may be missing from lists: so long nothing is created again after a lost answer, nor anything at
     /// all by an installation that has just started. Default: `30s`.
@@ -299,6 +299,22 @@ mod tests {
         assert_eq!(host(&inside).as_deref(), Some("tke.internal.tencentcloudapi.com"));
         let own = read(json!({"endpoint": "tke.intl.tencentcloudapi.com"})).unwrap();
         assert_eq!(host(&own).as_deref(), Some("tke.intl.tencentcloudapi.com"));
+    }
+
+    #[test]
+    fn the_policy_of_the_deployment_allows_every_action() {
+        let policy = include_str!("../../../config/deploy/overlays/tencent-eks/cam-policy.json");
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["statement"].as_array().unwrap();
+        let allowed: Vec<&Value> = statements
+            .iter()
+            .filter_map(|statement| statement["action"].as_array())
+            .flatten()
+            .collect();
+        let caches = DEFAULT_RATES.iter().map(|(action, _)| format!("tke:{action}"));
+        for action in caches.chain(["sts:AssumeRole".to_owned()]) {
+            assert!(allowed.iter().any(|allowed| **allowed == action), "{action}");
+        }
     }
 
     #[test]
