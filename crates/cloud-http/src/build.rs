@@ -103,6 +103,18 @@ impl Patience {
         self.after(attempt, self.overdue(events, way_out))
     }
 
+    /// The number of the attempt after `tried`, for a cache that is in `phase`; or its phase from now on, when that was the last.
+    ///
+    /// # Errors
+    ///
+    /// The phase, which is failed.
+    pub fn again(&self, tried: u32, phase: &Phase) -> Result<u32, Phase> {
+        match phase.failure().map(|failure| self.after(tried, failure.clone())) {
+            Some(over @ Phase::Failed(_)) => Err(over),
+            _ => Ok(tried.saturating_add(1)),
+        }
+    }
+
     /// What a cache is whose `attempt` ended with `failure`: stalled as long as there may be another one, then failed. Every
     /// attempt is billed.
     pub fn after(&self, attempt: u32, failure: Failure) -> Phase {
@@ -227,7 +239,33 @@ mod tests {
             attempts: 3,
         };
         for (attempt, expected) in [(1, "Stalled"), (2, "Stalled"), (3, "Failed"), (4, "Failed")] {
-            assert_eq!(patience.given_up(attempt, &[], "").as_str(), expected, "{attempt}");
+            let phase = patience.given_up(attempt, &[], "");
+            assert_eq!(phase.as_str(), expected, "{attempt}");
+            let next = patience.again(attempt, &phase).map_err(|phase| phase.as_str());
+            assert_eq!(next, if attempt < 3 { Ok(attempt + 1) } else { Err("Failed") });
+        }
+    }
+
+    #[test]
+    fn what_both_services_call_alike_means_the_same() {
+        let patience = Patience {
+            deadline: Duration::from_secs(300),
+            attempts: 2,
+        };
+        let event = event("warning", "Failed", "manifest unknown", Timestamp::UNIX_EPOCH, None);
+        for (status, attempt, expected) in [
+            ("Ready", 9, "Ready"),
+            ("Failed", 1, "Failed"),
+            ("UpdateFailed", 1, "Stalled"),
+            ("UpdateFailed", 2, "Failed"),
+            ("Updating", 1, "Unknown"),
+            ("ready", 1, "Unknown"),
+        ] {
+            let phase = patience.phase(status, attempt, std::slice::from_ref(&event));
+            assert_eq!(phase.as_str(), expected, "{status}, attempt {attempt}");
+            if let Some(failure) = phase.failure() {
+                assert_eq!(failure.kind, ErrorKind::NotFound, "{status}");
+            }
         }
     }
 

@@ -113,11 +113,10 @@ impl Caches {
     async fn update(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
         // Counted in the cache and here: whether the tags of an update are kept is not documented.
         let tried = mark::attempt(&found.entry.tags).max(recent.attempt.unwrap_or(1));
-        let failure = found.state.phase.failure().cloned();
-        if let Some(phase @ Phase::Failed(_)) = failure.map(|failure| self.patience.after(tried, failure)) {
-            return Ok(CacheState { phase, ..found.state });
-        }
-        let attempt = tried.saturating_add(1);
+        let attempt = match self.patience.again(tried, &found.state.phase) {
+            Ok(attempt) => attempt,
+            Err(phase) => return Ok(CacheState { phase, ..found.state }),
+        };
         tracing::warn!(%key, id = found.id(), attempt, "the update failed and is begun anew");
         let request = creation::update(&self.order(key, spec, attempt), found.id());
         let answer = self.client.update(&request).await;
