@@ -1,5 +1,8 @@
 //! Errors of an API as the caller of the provider sees them: the only conversion.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -193,79 +196,5 @@ fn kind_of_refusal<V: Vendor>(refusal: &Refusal) -> ErrorKind {
         RefusalClass::Conflict => ErrorKind::Conflict,
         RefusalClass::Credential | RefusalClass::ClockSkew => ErrorKind::Unauthenticated,
         RefusalClass::Final => ErrorKind::Internal,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug)]
-    struct Cloud;
-
-    impl Vendor for Cloud {
-        const NAME: &'static str = "cloud";
-
-        fn meaning(code: &str, _message: &str) -> Option<Meaning> {
-            (code == "Known").then_some(Meaning::INVALID)
-        }
-    }
-
-    fn failed(problem: CallProblem) -> ApiError<Cloud> {
-        let call = CallError {
-            action: "CreateThing",
-            attempts: 1,
-            problem,
-        };
-        call.into()
-    }
-
-    fn refused(class: RefusalClass, code: &str) -> ApiError<Cloud> {
-        failed(CallProblem::Refused(Refusal {
-            class,
-            code: code.to_owned(),
-            message: "m".to_owned(),
-            request_id: Some("r-1".to_owned()),
-            retry_after: None,
-        }))
-    }
-
-    #[test]
-    fn only_what_is_certain_did_nothing() {
-        use RefusalClass::{ClockSkew, Conflict, Credential, Final, NonceUsed, Throttled, Unavailable, Undecodable};
-        let host = || "h".to_owned();
-        let cause = || "connection reset".into();
-        let not_sent = CallProblem::NotSent {
-            host: host(),
-            source: cause(),
-        };
-        let no_answer = CallProblem::NoAnswer {
-            host: host(),
-            source: cause(),
-        };
-        for (name, error, certain) in [
-            ("not sent", failed(not_sent), true),
-            ("no request", failed(CallProblem::Request(cause())), true),
-            ("no answer", failed(no_answer), false),
-            ("throttled", refused(Throttled, "New"), true),
-            ("conflict", refused(Conflict, "New"), true),
-            ("nonce", refused(NonceUsed, "New"), true),
-            ("clock", refused(ClockSkew, "New"), true),
-            ("credential", refused(Credential, "New"), true),
-            ("a known word", refused(Final, "Known"), true),
-            ("an unknown word", refused(Final, "New"), false),
-            ("in trouble", refused(Unavailable, "Known"), false),
-            ("nonsense", refused(Undecodable, "HTTP 200"), false),
-            ("an id that is none", ApiError::bad_id("CreateThing", "x"), false),
-        ] {
-            assert_eq!(error.did_nothing(), certain, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_text_names_action_and_cause_once() {
-        let error = Error::from(refused(RefusalClass::Final, "Known"));
-        assert_eq!(error.to_string(), "cloud.CreateThing: Known: m (invalid_spec)");
-        assert_eq!(error.request_id(), Some("r-1"));
     }
 }

@@ -7,9 +7,18 @@ use imagecache_core::{
     CacheEvent, CacheSpec, CacheState, Error, ErrorKind, EventSeverity, Failure, ImageRef, MAX_EVENTS, Phase, Platform,
     Result,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-/// When we give up on a build that the service does not give up on.
+/// Status of a cache that is usable; of Alibaba's also while an instant cache's lasting snapshot is below 100 %.
+const READY: &str = "Ready";
+/// Status of a cache whose build ended.
+pub const FAILED: &str = "Failed";
+/// Status of a cache whose last update failed; it may be updated again.
+pub const UPDATE_FAILED: &str = "UpdateFailed";
+/// Status of a cache that is being updated.
+pub const UPDATING: &str = "Updating";
+
+/// When we give up on a build, or on an update, that the service does not give up on.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// Longest time for one build.
@@ -42,7 +51,7 @@ const CAUSES: &[(&str, ErrorKind)] = &[
 ];
 
 /// What the last warning among `events` says went wrong with `what`; `unclear` is whose problem it is if it does not.
-pub fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
+fn cause(events: &[CacheEvent], what: &str, unclear: ErrorKind) -> Failure {
     let last = events
         .iter()
         .rev()
@@ -78,13 +87,59 @@ impl Patience {
         }
     }
 
-    /// What a build over its deadline is: stalled as long as it may be begun anew after its `attempt`, then failed.
+    /// What a cache is that is not being built, by its status. Both services have the same words; one that neither documents is
+    /// shown as it is.
+    pub fn phase(&self, status: &str, attempt: u32, events: &[CacheEvent]) -> Phase {
+        match status {
+            READY => Phase::Ready,
+            FAILED => Phase::Failed(cause(events, "the build failed", ErrorKind::Internal)),
+            UPDATE_FAILED => self.after(attempt, cause(events, "the update failed", ErrorKind::Unavailable)),
+            other => Phase::Unknown(other.to_owned()),
+        }
+    }
+
+    /// What a build over its deadline is.
     pub fn given_up(&self, attempt: u32, events: &[CacheEvent], way_out: &str) -> Phase {
-        let failure = self.overdue(events, way_out);
+        self.after(attempt, self.overdue(events, way_out))
+    }
+
+    /// The number of the attempt after `tried`, for a cache that is in `phase`; or its phase from now on, when that was the last.
+    ///
+    /// # Errors
+    ///
+    /// The phase, which is failed.
+    pub fn again(&self, tried: u32, phase: &Phase) -> Result<u32, Phase> {
+        match phase.failure().map(|failure| self.after(tried, failure.clone())) {
+            Some(over @ Phase::Failed(_)) => Err(over),
+            _ => Ok(tried.saturating_add(1)),
+        }
+    }
+
+    /// What a cache is whose `attempt` ended with `failure`: stalled as long as there may be another one, then failed. Every
+    /// attempt is billed.
+    pub fn after(&self, attempt: u32, failure: Failure) -> Phase {
         match attempt < self.attempts {
             true => Phase::Stalled(failure),
             false => Phase::Failed(failure),
         }
+    }
+}
+
+/// An event as a service tells it, in our words.
+pub fn event(
+    severity: &str,
+    reason: &str,
+    message: &str,
+    first_at: Timestamp,
+    last_at: Option<Timestamp>,
+) -> CacheEvent {
+    let severity = match severity.eq_ignore_ascii_case("Warning") {
+        true => EventSeverity::Warning,
+        false => EventSeverity::Normal,
+    };
+    CacheEvent {
+        last_at: last_at.unwrap_or(first_at),
+        ..CacheEvent::new(severity, reason, message, first_at)
     }
 }
 
@@ -139,8 +194,6 @@ pub fn oldest_first(mut events: Vec<CacheEvent>) -> Vec<CacheEvent> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     fn warning(message: &str) -> CacheEvent {
@@ -186,7 +239,33 @@ mod tests {
             attempts: 3,
         };
         for (attempt, expected) in [(1, "Stalled"), (2, "Stalled"), (3, "Failed"), (4, "Failed")] {
-            assert_eq!(patience.given_up(attempt, &[], "").as_str(), expected, "{attempt}");
+            let phase = patience.given_up(attempt, &[], "");
+            assert_eq!(phase.as_str(), expected, "{attempt}");
+            let next = patience.again(attempt, &phase).map_err(|phase| phase.as_str());
+            assert_eq!(next, if attempt < 3 { Ok(attempt + 1) } else { Err("Failed") });
+        }
+    }
+
+    #[test]
+    fn what_both_services_call_alike_means_the_same() {
+        let patience = Patience {
+            deadline: Duration::from_secs(300),
+            attempts: 2,
+        };
+        let event = event("warning", "Failed", "manifest unknown", Timestamp::UNIX_EPOCH, None);
+        for (status, attempt, expected) in [
+            ("Ready", 9, "Ready"),
+            ("Failed", 1, "Failed"),
+            ("UpdateFailed", 1, "Stalled"),
+            ("UpdateFailed", 2, "Failed"),
+            ("Updating", 1, "Unknown"),
+            ("ready", 1, "Unknown"),
+        ] {
+            let phase = patience.phase(status, attempt, std::slice::from_ref(&event));
+            assert_eq!(phase.as_str(), expected, "{status}, attempt {attempt}");
+            if let Some(failure) = phase.failure() {
+                assert_eq!(failure.kind, ErrorKind::NotFound, "{status}");
+            }
         }
     }
 

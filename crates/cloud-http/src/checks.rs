@@ -47,16 +47,50 @@ pub fn ids(ids: &[String], prefix: &str) -> Option<String> {
     Some(format!("`{bad}` does not begin with `{prefix}`"))
 }
 
-/// Tags of the user's own: at most `most`, and none that the vendor or our mark reserves.
-pub fn tags(tags: &BTreeMap<String, String>, most: usize, reserved: &[&str]) -> Option<String> {
+/// What a cloud allows of tags.
+#[derive(Clone, Copy, Debug)]
+pub struct TagRules {
+    /// Tags of the user's own that fit besides ours.
+    pub most: usize,
+    /// Longest key.
+    pub key_chars: usize,
+    /// Shortest and longest value.
+    pub value_chars: (usize, usize),
+    /// Beginnings of keys that the vendor reserves; our mark's is reserved with every vendor.
+    pub reserved: &'static [&'static str],
+    /// Whether a key or a value may be written so.
+    pub allowed: fn(&str) -> bool,
+}
+
+/// Tags of the user's own.
+pub fn tags(tags: &BTreeMap<String, String>, rules: &TagRules) -> Option<String> {
+    let most = rules.most;
     if tags.len() > most {
         return Some(format!("{} tags, at most {most} fit besides our own", tags.len()));
     }
-    let reserved: Vec<&str> = reserved.iter().copied().chain([TAG_PREFIX]).collect();
-    tags.keys().find_map(|key| {
-        let prefix = reserved.iter().find(|prefix| key.starts_with(**prefix))?;
-        Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"))
+    tags.iter().find_map(|(key, value)| {
+        let mut reserved = rules.reserved.iter().chain([&TAG_PREFIX]);
+        if let Some(prefix) = reserved.find(|prefix| key.starts_with(**prefix)) {
+            return Some(format!("the key `{key}` begins with `{prefix}`, which is reserved"));
+        }
+        let (least, most) = rules.value_chars;
+        [("key", key, 1, rules.key_chars), ("value", value, least, most)]
+            .into_iter()
+            .find_map(|(what, text, least, most)| {
+                if !(least..=most).contains(&text.chars().count()) {
+                    return Some(format!(
+                        "the {what} `{text}` of `{key}` is not {least} to {most} characters"
+                    ));
+                }
+                let problem = || format!("the {what} `{text}` of `{key}` holds characters that no tag can have");
+                (!(rules.allowed)(text)).then(problem)
+            })
     })
+}
+
+/// The first of these checks that found something, by its key.
+pub fn first(found: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Option<(&'static str, String)> {
+    found.into_iter().find_map(|(key, problem)| Some((key, problem?)))
 }
 
 #[cfg(test)]
@@ -68,6 +102,13 @@ mod tests {
     fn each_check_says_what_is_wrong_or_nothing() {
         let rates_of = |name: &str| ClientConfig::default().with_default_rates(&[(name, Rate::per_second(1))]);
         let tag = |key: &str| BTreeMap::from([(key.to_owned(), "x".to_owned())]);
+        let rules = |most| TagRules {
+            most,
+            key_chars: 16,
+            value_chars: (1, 3),
+            reserved: &["acs:"],
+            allowed: |text| !text.contains('*'),
+        };
         let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         for (name, problem, expected) in [
             ("region", region("ap-1", "ap-9", "REGION"), None),
@@ -90,14 +131,25 @@ mod tests {
                 ids(&texts(&["sg-1", ""]), "sg-"),
                 Some("`` does not begin with `sg-`"),
             ),
-            ("tags", tags(&tag("team"), 1, &["acs:"]), None),
-            ("many tags", tags(&tag("team"), 0, &[]), Some("1 tags, at most 0")),
-            ("the vendor's tag", tags(&tag("acs:x"), 1, &["acs:"]), Some("`acs:`")),
+            ("tags", tags(&tag("team"), &rules(1)), None),
+            ("many tags", tags(&tag("team"), &rules(0)), Some("1 tags, at most 0")),
+            ("the vendor's tag", tags(&tag("acs:x"), &rules(1)), Some("`acs:`")),
             (
                 "our tag",
-                tags(&tag("imagecache.dev/x"), 1, &[]),
+                tags(&tag("imagecache.dev/x"), &rules(1)),
                 Some("`imagecache.dev/`"),
             ),
+            (
+                "no key",
+                tags(&tag(""), &rules(1)),
+                Some("the key `` of `` is not 1 to 16"),
+            ),
+            (
+                "a long value",
+                tags(&BTreeMap::from([("a".to_owned(), "long".to_owned())]), &rules(1)),
+                Some("the value `long` of `a` is not 1 to 3"),
+            ),
+            ("odd text", tags(&tag("a*"), &rules(1)), Some("characters that no tag")),
         ] {
             let fits = match (&problem, expected) {
                 (Some(problem), Some(part)) => problem.contains(part),
@@ -105,6 +157,10 @@ mod tests {
             };
             assert!(fits, "{name}: {problem:?}");
         }
+        assert_eq!(
+            first([("a", None), ("b", Some("x".to_owned()))]),
+            Some(("b", "x".to_owned()))
+        );
         let error = refused("cloud", "page_size", "too large");
         assert_eq!(error.kind(), ErrorKind::InvalidSpec);
         assert_eq!(error.message(), "cloud.page_size: too large");

@@ -37,6 +37,6 @@ pub use exchange::{ExchangeError, HttpClientError, Route, exchange, http_client,
 pub use hash::{hmac_sha256, sha256_hex};
 pub use limiter::RateLimiter;
 pub use meaning::Meaning;
-pub use memory::Memory;
+pub use memory::{Created, Memory};
 pub use rate::{Rate, RateError};
 pub use retry::{Cause, RULES, Repeat, Rule, Wait};

@@ -1,5 +1,6 @@
 //! What a vendor's error code means to us: rows of a table that each cloud brings.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use imagecache_core::ErrorKind;
@@ -74,8 +75,15 @@ impl Meaning {
     }
 
     /// Which row of `table` decides about `code`.
-    pub fn row(code: &str, table: &[(&str, Self)]) -> Option<usize> {
+    fn row(code: &str, table: &[(&str, Self)]) -> Option<usize> {
         table.iter().position(|(prefix, _)| begins_with(code, prefix))
+    }
+
+    /// The prefixes of `table` that decide about none of `codes`: without a test, or behind a row that takes theirs.
+    pub fn idle_rows<'a>(table: &[(&'a str, Self)], codes: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+        let deciding: HashSet<_> = codes.into_iter().filter_map(|code| Self::row(code, table)).collect();
+        let idle = table.iter().enumerate().filter(|(row, _)| !deciding.contains(row));
+        idle.map(|(_, (prefix, _))| *prefix).collect()
     }
 
     /// What an answer with an unknown code, or none, means: a 5xx passes, a 4xx does not.
@@ -127,6 +135,7 @@ mod tests {
         ] {
             assert_eq!(Meaning::of(code, table), expected, "{code}");
         }
+        assert_eq!(Meaning::idle_rows(table, ["A.C", "A.B.C", "E"]), ["A.Quota*"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use imagecache_core::CacheKey;
+use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
 
@@ -25,6 +25,25 @@ pub struct Memory<R> {
 pub struct Slot<R> {
     recent: R,
     touched: Option<Timestamp>,
+}
+
+/// A cache that was created and is not listed yet.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// Its id.
+    pub id: CacheId,
+    /// When the service gave it.
+    pub at: Timestamp,
+}
+
+impl Created {
+    /// Its state, as far as it is known.
+    pub fn state(&self, key: &CacheKey, spec: &CacheSpec) -> CacheState {
+        CacheState {
+            id: self.id.clone(),
+            ..CacheState::requested(key, spec, self.at)
+        }
+    }
 }
 
 impl<R: Default> Memory<R> {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use imagecache_cloud_http::build::Patience;
+use imagecache_cloud_http::checks::{self, TagRules};
 use imagecache_cloud_http::text::{given, lenient};
-use imagecache_cloud_http::{ClientConfig, Rate, checks};
+use imagecache_cloud_http::{ClientConfig, Rate};
 use imagecache_core::{Result, duration_text};
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +29,14 @@ const DEFAULT_BUILD_ATTEMPTS: u32 = 3;
 pub(crate) const MAX_VSWITCHES: usize = 10;
 /// The one strategy besides none.
 const LRU: &str = "LRU";
-/// Longest tag key.
-const MAX_TAG_KEY_CHARS: usize = 128;
-/// Beginnings of tag keys that the vendor reserves.
-const RESERVED_TAG_KEYS: [&str; 4] = ["aliyun", "acs:", "http://", "https://"];
+/// What the vendor allows of tags.
+const TAG_RULES: TagRules = TagRules {
+    most: mark::MAX_USER_TAGS,
+    key_chars: 128,
+    value_chars: (0, mark::MAX_VALUE_CHARS),
+    reserved: &["aliyun", "acs:", "http://", "https://"],
+    allowed: |_| true,
+};
 
 /// Rates that stay below what the service is known or likely to allow. For creating it is documented ("Limits").
 const DEFAULT_RATES: &[(&str, Rate)] = &[
@@ -74,8 +79,8 @@ pub struct AlibabaConfig {
     /// Longest time for one build; after it the build is begun anew. Default: `1h`.
     #[serde(with = "duration_text")]
     pub build_deadline: Duration,
-    /// Builds of one cache that may exceed the deadline before it counts as failed; the last one stays until the object is
-    /// deleted or the service gives up. Default: 3.
+    /// Builds of one cache that may exceed the deadline, or updates that may fail, before it counts as failed; the last one stays
+    /// until the object is deleted or the service gives up. Default: 3.
     pub build_attempts: u32,
     /// What a build uses where the object names nothing.
     pub defaults: DefaultsConfig,
@@ -226,13 +231,11 @@ impl AlibabaConfig {
             .map(|(action, _)| *action)
             .chain(OTHER_ACTIONS.iter().copied())
             .collect();
-        [
+        checks::first([
             ("page_size", checks::page_size(self.page_size, MAX_PAGE_SIZE)),
             ("build_attempts", checks::build_attempts(self.build_attempts)),
             ("http.rates", checks::rates(&self.http, &actions)),
-        ]
-        .into_iter()
-        .find_map(|(key, problem)| Some((key, problem?)))
+        ])
         .or_else(|| self.defaults.problem())
     }
 }
@@ -272,23 +275,7 @@ impl DefaultsConfig {
         if self.acr_instances.iter().any(|instance| instance.id.is_empty()) {
             return Some(("defaults.acr_instances", "an instance has no `id` (cri-…)".to_owned()));
         }
-        self.tag_problem().map(|problem| ("defaults.tags", problem))
-    }
-
-    fn tag_problem(&self) -> Option<String> {
-        if let Some(problem) = checks::tags(&self.tags, mark::MAX_USER_TAGS, &RESERVED_TAG_KEYS) {
-            return Some(problem);
-        }
-        for (key, value) in &self.tags {
-            if key.is_empty() || key.chars().count() > MAX_TAG_KEY_CHARS {
-                return Some(format!("the key `{key}` is not 1 to {MAX_TAG_KEY_CHARS} characters"));
-            }
-            if value.chars().count() > mark::MAX_VALUE_CHARS {
-                let most = mark::MAX_VALUE_CHARS;
-                return Some(format!("the value of `{key}` is longer than {most} characters"));
-            }
-        }
-        None
+        checks::first([("defaults.tags", checks::tags(&self.tags, &TAG_RULES))])
     }
 }
 
@@ -318,6 +305,23 @@ mod tests {
             config.endpoints().unwrap().url(Product::Eci).host_str(),
             Some("eci.cn-hangzhou.aliyuncs.com")
         );
+    }
+
+    #[test]
+    fn the_policy_of_the_deployment_allows_every_action() {
+        let policy = include_str!("../../../config/deploy/overlays/alibaba-eci/ram-policy.json");
+        let policy: serde_json::Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap();
+        let allowed: Vec<&serde_json::Value> = statements
+            .iter()
+            .filter_map(|statement| statement["Action"].as_array())
+            .flatten()
+            .collect();
+        let caches = DEFAULT_RATES.iter().map(|(action, _)| format!("eci:{action}"));
+        let addresses = OTHER_ACTIONS.iter().map(|action| format!("vpc:{action}"));
+        for action in caches.chain(addresses) {
+            assert!(allowed.iter().any(|allowed| **allowed == action), "{action}");
+        }
     }
 
     #[test]

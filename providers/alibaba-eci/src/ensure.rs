@@ -23,6 +23,7 @@
 use std::time::Duration;
 
 use imagecache_cloud_http::text::given;
+use imagecache_cloud_http::{Created, build};
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Error, ErrorKind, Phase, Result};
 
 use crate::caches::{Caches, Found};
@@ -33,8 +34,7 @@ use crate::error::ApiError;
 use crate::mark;
 #[cfg(doc)]
 use crate::memory::CONSISTENCY_WINDOW;
-use crate::memory::{Created, Recent};
-use crate::state;
+use crate::memory::Recent;
 
 /// Calls to create in one `ensure`: a second one only when the first gave a cache that we deleted ourselves.
 const CREATE_CALLS: usize = 2;
@@ -83,12 +83,8 @@ impl Caches {
     /// Goes on with a cache whose build hangs or whose update failed.
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
         let attempt = mark::attempt(&found.entry.tags);
-        if found.entry.status == state::UPDATE_FAILED {
-            let address = self.address(key, spec, attempt).await?;
-            let request = creation::update(&self.order(key, spec, address.as_deref()), attempt, found.id())?;
-            self.client.update(&request).await?;
-            let phase = Phase::Unknown(state::UPDATING.to_owned());
-            return Ok(CacheState { phase, ..found.state });
+        if found.entry.status == build::UPDATE_FAILED {
+            return self.update(key, spec, found, recent).await;
         }
         tracing::warn!(%key, id = found.id(), attempt, "the build hangs and is begun anew");
         self.remove(found.id()).await?;
@@ -97,12 +93,32 @@ impl Caches {
         self.create(key, spec, recent).await
     }
 
+    /// Has the content built anew of a cache whose update failed, unless that was tried often enough.
+    async fn update(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
+        // Counted in the cache and here: whether the tags of an update are kept is not documented.
+        let tried = mark::attempt(&found.entry.tags).max(recent.attempt.unwrap_or(1));
+        let attempt = match self.patience.again(tried, &found.state.phase) {
+            Ok(attempt) => attempt,
+            Err(phase) => return Ok(CacheState { phase, ..found.state }),
+        };
+        tracing::warn!(%key, id = found.id(), attempt, "the update failed and is begun anew");
+        let address = self.address(key, spec, attempt).await?;
+        let request = creation::update(&self.order(key, spec, address.as_deref()), attempt, found.id())?;
+        let answer = self.client.update(&request).await;
+        if !answer.as_ref().is_err_and(ApiError::did_nothing) {
+            recent.attempt = Some(attempt);
+        }
+        answer?;
+        let phase = Phase::Unknown(build::UPDATING.to_owned());
+        Ok(CacheState { phase, ..found.state })
+    }
+
     /// Has a cache built that is not listed.
     async fn create(&self, key: &CacheKey, spec: &CacheSpec, recent: &mut Recent) -> Result<CacheState> {
         let now = self.now();
         if let Some(created) = recent.created.take() {
             if self.memory.is_recent(created.at, now) {
-                let state = requested(&created, key, spec);
+                let state = created.state(key, spec);
                 recent.created = Some(created);
                 return Ok(state);
             }
@@ -146,7 +162,7 @@ impl Caches {
             }
             tracing::info!(%key, %id, build = answer.container_group_id, attempt = round.attempt, "a cache is being built");
             let created = Created { id, at };
-            let state = requested(&created, key, spec);
+            let state = created.state(key, spec);
             recent.created = Some(created);
             return Ok(state);
         }
@@ -208,14 +224,6 @@ impl Caches {
             None => explained,
         }
         .with_source(error)
-    }
-}
-
-/// The state of a cache that was created and is not listed yet.
-fn requested(created: &Created, key: &CacheKey, spec: &CacheSpec) -> CacheState {
-    CacheState {
-        id: created.id.clone(),
-        ..CacheState::requested(key, spec, created.at)
     }
 }
 

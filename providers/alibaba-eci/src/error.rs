@@ -1,8 +1,5 @@
 //! Errors of the API as the caller of the provider sees them.
 
-#[cfg(test)]
-mod tests;
-
 use imagecache_cloud_http::{Meaning, Vendor};
 
 use crate::{NAME, code};

@@ -2,7 +2,7 @@
 //!
 //! Nothing here has to survive a restart; see [`crate::ensure`].
 
-use imagecache_core::CacheId;
+use imagecache_cloud_http::Created;
 use jiff::{SignedDuration, Timestamp};
 
 /// How long a change may be missing from lists. Past it the list is believed.
@@ -22,11 +22,4 @@ pub(crate) struct Recent {
     pub(crate) created: Option<Created>,
     /// Since when the service says that the token stands for other parameters.
     pub(crate) mismatch_since: Option<Timestamp>,
-}
-
-/// A cache that was created and is not listed yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Created {
-    pub(crate) id: CacheId,
-    pub(crate) at: Timestamp,
 }

@@ -1,7 +1,7 @@
 //! What the service says of a cache, in our words. Pure.
 
 use imagecache_cloud_http::build::{self, Patience};
-use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Phase, Progress};
+use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, Phase, Progress};
 use jiff::Timestamp;
 
 use crate::client::DESCRIBE;
@@ -13,14 +13,6 @@ use crate::wire::{CacheEntry, EntryEvent};
 const PREPARING: &str = "Preparing";
 /// Building: the snapshot is made.
 const CREATING: &str = "Creating";
-/// Usable, also while an instant cache's lasting snapshot is below 100 %.
-const READY: &str = "Ready";
-/// Ended; removed by the service after a day.
-const FAILED: &str = "Failed";
-/// The last update failed; may be updated again.
-pub(crate) const UPDATE_FAILED: &str = "UpdateFailed";
-/// An update runs.
-pub(crate) const UPDATING: &str = "Updating";
 
 /// What gives a build of this cloud a way to the internet.
 const WAY_OUT: &str = "NAT gateway or public address";
@@ -69,10 +61,7 @@ fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Pa
         PREPARING | CREATING if overdue => patience.given_up(mark::attempt(&entry.tags), events, WAY_OUT),
         PREPARING => Phase::Pending,
         CREATING => Phase::Creating,
-        READY => Phase::Ready,
-        FAILED => Phase::Failed(build::cause(events, "the build failed", ErrorKind::Internal)),
-        UPDATE_FAILED => Phase::Stalled(build::cause(events, "the update failed", ErrorKind::Unavailable)),
-        other => Phase::Unknown(other.to_owned()),
+        other => patience.phase(other, mark::attempt(&entry.tags), events),
     }
 }
 
@@ -97,14 +86,15 @@ fn events(entry: &CacheEntry) -> Vec<CacheEvent> {
 
 fn one_event(event: &EntryEvent, begin: Timestamp) -> CacheEvent {
     let first_at = event.first_timestamp.or(event.last_timestamp).unwrap_or(begin);
-    let severity = match event.severity.as_str() {
-        "Warning" => EventSeverity::Warning,
-        _ => EventSeverity::Normal,
-    };
     CacheEvent {
         count: event.count.max(1),
-        last_at: event.last_timestamp.unwrap_or(first_at),
-        ..CacheEvent::new(severity, &event.reason, &event.message, first_at)
+        ..build::event(
+            &event.severity,
+            &event.reason,
+            &event.message,
+            first_at,
+            event.last_timestamp,
+        )
     }
 }
 
@@ -114,8 +104,10 @@ mod tests {
 
     use jiff::SignedDuration;
 
-    use super::*;
     use imagecache_cloud_http::mark::Tag;
+    use imagecache_core::ErrorKind;
+
+    use super::*;
 
     const PATIENCE: Patience = Patience {
         deadline: Duration::from_secs(3600),
@@ -159,7 +151,8 @@ mod tests {
             ("Creating", 61, "nonsense", "Stalled"),
             ("Ready", 1_000_000, "1", "Ready"),
             ("Failed", 1, "1", "Failed"),
-            ("UpdateFailed", 1, "1", "Stalled"),
+            ("UpdateFailed", 1, "2", "Stalled"),
+            ("UpdateFailed", 1, "3", "Failed"),
             ("Updating", 1_000_000, "1", "Unknown"),
             ("Whatever", 1, "1", "Unknown"),
             ("", 1, "1", "Unknown"),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use imagecache_cloud_http::build::Patience;
+use imagecache_cloud_http::checks::{self, TagRules};
 use imagecache_cloud_http::text::{given, lenient};
-use imagecache_cloud_http::{ClientConfig, Rate, checks};
+use imagecache_cloud_http::{ClientConfig, Rate};
 use imagecache_core::{Result, duration_text};
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +25,14 @@ const DEFAULT_BUILD_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const DEFAULT_BUILD_ATTEMPTS: u32 = 3;
 /// Nothing is documented of how long lists lag.
 const DEFAULT_LISTING_LAG: Duration = Duration::from_secs(30);
-/// Longest key of a tag ("Use Limits" of tags).
-const MAX_TAG_KEY_CHARS: usize = 127;
-/// Beginnings of tag keys that the vendor reserves.
-const RESERVED_TAG_KEYS: [&str; 4] = ["qcs:", "project", "项目", "tencent"];
+/// What the vendor allows of tags ("Use Limits" of tags).
+const TAG_RULES: TagRules = TagRules {
+    most: mark::MAX_USER_TAGS,
+    key_chars: 127,
+    value_chars: (1, mark::MAX_VALUE_CHARS),
+    reserved: &["qcs:", "project", "项目", "tencent"],
+    allowed: |text| text.trim() == text && text.chars().all(is_tag_char),
+};
 
 /// Documented for each action; the service counts 20 in a second.
 const ACTION_RATE: Rate = Rate::per_second(20);
@@ -60,7 +65,7 @@ pub struct TencentConfig {
     /// Longest time for one build; after it the build is begun anew. Default: `1h`.
     #[serde(with = "duration_text")]
     pub build_deadline: Duration,
-    /// Builds of one cache that may exceed the deadline before it counts as failed. Default: 3.
+    /// Builds of one cache that may exceed the deadline, or updates that may fail, before it counts as failed. Default: 3.
     pub build_attempts: u32,
     /// How long a new cache may be missing from lists: so long nothing is created again after a lost answer, nor anything at
     /// all by an installation that has just started. Default: `30s`.
@@ -183,13 +188,11 @@ impl TencentConfig {
             return Some(("owner", problem));
         }
         let actions: Vec<&str> = DEFAULT_RATES.iter().map(|(action, _)| *action).collect();
-        [
+        checks::first([
             ("page_size", checks::page_size(self.page_size, MAX_PAGE_SIZE)),
             ("build_attempts", checks::build_attempts(self.build_attempts)),
             ("http.rates", checks::rates(&self.http, &actions)),
-        ]
-        .into_iter()
-        .find_map(|(key, problem)| Some((key, problem?)))
+        ])
         .or_else(|| self.defaults.problem())
     }
 }
@@ -233,26 +236,7 @@ impl DefaultsConfig {
                 return Some((key, format!("`{bad}` is no host; write it like `harbor.example.com`")));
             }
         }
-        self.tag_problem().map(|problem| ("defaults.tags", problem))
-    }
-
-    fn tag_problem(&self) -> Option<String> {
-        if let Some(problem) = checks::tags(&self.tags, mark::MAX_USER_TAGS, &RESERVED_TAG_KEYS) {
-            return Some(problem);
-        }
-        for (key, value) in &self.tags {
-            for (what, text, most) in [("key", key, MAX_TAG_KEY_CHARS), ("value", value, mark::MAX_VALUE_CHARS)] {
-                if !(1..=most).contains(&text.chars().count()) {
-                    return Some(format!("the {what} `{text}` of `{key}` is not 1 to {most} characters"));
-                }
-                if text.trim() != text || !text.chars().all(is_tag_char) {
-                    return Some(format!(
-                        "the {what} `{text}` of `{key}` holds characters that no tag can have"
-                    ));
-                }
-            }
-        }
-        None
+        checks::first([("defaults.tags", checks::tags(&self.tags, &TAG_RULES))])
     }
 }
 
@@ -299,6 +283,22 @@ mod tests {
         assert_eq!(host(&inside).as_deref(), Some("tke.internal.tencentcloudapi.com"));
         let own = read(json!({"endpoint": "tke.intl.tencentcloudapi.com"})).unwrap();
         assert_eq!(host(&own).as_deref(), Some("tke.intl.tencentcloudapi.com"));
+    }
+
+    #[test]
+    fn the_policy_of_the_deployment_allows_every_action() {
+        let policy = include_str!("../../../config/deploy/overlays/tencent-eks/cam-policy.json");
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        let statements = policy["statement"].as_array().unwrap();
+        let allowed: Vec<&Value> = statements
+            .iter()
+            .filter_map(|statement| statement["action"].as_array())
+            .flatten()
+            .collect();
+        let caches = DEFAULT_RATES.iter().map(|(action, _)| format!("tke:{action}"));
+        for action in caches.chain(["sts:AssumeRole".to_owned()]) {
+            assert!(allowed.iter().any(|allowed| **allowed == action), "{action}");
+        }
     }
 
     #[test]

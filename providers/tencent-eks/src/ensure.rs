@@ -31,6 +31,7 @@
 //! - The command line has no time to only look. A command that was killed and is given again within the lag of lists creates
 //!   again; the next `list` removes what is one too many.
 
+use imagecache_cloud_http::{Created, build};
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Clock, Error, ErrorKind, Phase, Result};
 use jiff::Timestamp;
 
@@ -39,8 +40,7 @@ use crate::client::CREATE;
 use crate::creation::{self, Order};
 use crate::error::ApiError;
 use crate::mark;
-use crate::memory::{Created, Recent};
-use crate::state;
+use crate::memory::Recent;
 
 /// A call to create that is under way: if it is given up before it is [settled](Self::settle), it stays unanswered.
 struct Asking<'a> {
@@ -99,17 +99,33 @@ impl Caches {
     /// Goes on with a cache whose build hangs or whose update failed.
     async fn resume(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
         let attempt = mark::attempt(&found.entry.tags);
-        if found.entry.status == state::UPDATE_FAILED {
-            let request = creation::update(&self.order(key, spec, attempt), found.id());
-            self.client.update(&request).await?;
-            let phase = Phase::Unknown(state::UPDATING.to_owned());
-            return Ok(CacheState { phase, ..found.state });
+        if found.entry.status == build::UPDATE_FAILED {
+            return self.update(key, spec, found, recent).await;
         }
         self.has_looked_long_enough()?;
         tracing::warn!(%key, id = found.id(), attempt, "the build hangs and is begun anew");
         self.remove(&[found.id()]).await?;
         recent.attempt = Some(attempt.saturating_add(1));
         self.create(key, spec, Listed::default(), recent).await
+    }
+
+    /// Has the content built anew of a cache whose update failed, unless that was tried often enough.
+    async fn update(&self, key: &CacheKey, spec: &CacheSpec, found: Found, recent: &mut Recent) -> Result<CacheState> {
+        // Counted in the cache and here: whether the tags of an update are kept is not documented.
+        let tried = mark::attempt(&found.entry.tags).max(recent.attempt.unwrap_or(1));
+        let attempt = match self.patience.again(tried, &found.state.phase) {
+            Ok(attempt) => attempt,
+            Err(phase) => return Ok(CacheState { phase, ..found.state }),
+        };
+        tracing::warn!(%key, id = found.id(), attempt, "the update failed and is begun anew");
+        let request = creation::update(&self.order(key, spec, attempt), found.id());
+        let answer = self.client.update(&request).await;
+        if !answer.as_ref().is_err_and(ApiError::did_nothing) {
+            recent.attempt = Some(attempt);
+        }
+        answer?;
+        let phase = Phase::Unknown(build::UPDATING.to_owned());
+        Ok(CacheState { phase, ..found.state })
     }
 
     /// Has a cache built of which nothing is listed but `listed`.
@@ -123,7 +139,7 @@ impl Caches {
         let now = self.now();
         if let Some(created) = &recent.created {
             if self.memory.is_recent(created.at, now) || self.is_there(&created.id).await? {
-                return Ok(requested(created, key, spec));
+                return Ok(created.state(key, spec));
             }
             tracing::info!(%key, id = %created.id, "a created cache never appeared: it was deleted, another one is made");
             recent.created = None;
@@ -171,7 +187,7 @@ impl Caches {
         };
         tracing::info!(%key, %id, attempt, "a cache is being built");
         let created = Created { id, at: self.now() };
-        let state = requested(&created, key, spec);
+        let state = created.state(key, spec);
         recent.created = Some(created);
         Ok(state)
     }
@@ -220,12 +236,4 @@ impl Caches {
 
 fn id_of(text: &str) -> Result<CacheId, ApiError> {
     CacheId::from_vendor(text).map_err(|_| ApiError::bad_id(CREATE, text))
-}
-
-/// The state of a cache that was created and is not listed yet.
-fn requested(created: &Created, key: &CacheKey, spec: &CacheSpec) -> CacheState {
-    CacheState {
-        id: created.id.clone(),
-        ..CacheState::requested(key, spec, created.at)
-    }
 }

@@ -86,6 +86,7 @@ mod tests {
         }
     }
 
+    /// Sections are those of the fact sheet `tencent-eks`.
     #[test]
     fn tags_name_it_and_the_name_is_the_key() {
         let mark = Mark::new(Some("cluster".to_owned()));
@@ -101,15 +102,19 @@ mod tests {
         for (name, entry, expected) in [
             ("ours", entry("a-key", ours.clone()), Whose::Ours(key)),
             ("no tags", entry("a-key", Vec::new()), Whose::Unclear),
-            ("another installation's", entry("a-key", others), Whose::Foreign),
+            ("7.3 another installation's", entry("a-key", others), Whose::Foreign),
             (
-                "only the user's tags",
+                "7.3 only the user's tags",
                 entry("a-key", vec![Tag::new("team", "a")]),
                 Whose::Foreign,
             ),
-            ("without name", entry("", ours.clone()), Whose::Foreign),
+            ("7.3 empty names are tolerated", entry("", ours.clone()), Whose::Foreign),
             ("a name that is no key", entry("Not A Key", ours), Whose::Foreign),
-            ("made by the service", automatic, Whose::Foreign),
+            (
+                "7.3 what the back end made is never ours, whatever its tags",
+                automatic,
+                Whose::Foreign,
+            ),
         ] {
             assert_eq!(whose(&mark, &entry), expected, "{name}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here has to survive a restart; see [`crate::ensure`].
 
-use imagecache_core::CacheId;
+use imagecache_cloud_http::Created;
 use jiff::Timestamp;
 
 /// What was done lately, under every key.
@@ -17,11 +17,4 @@ pub(crate) struct Recent {
     pub(crate) created: Option<Created>,
     /// Since when a call to create may have been done without our knowing.
     pub(crate) unanswered_since: Option<Timestamp>,
-}
-
-/// A cache that was created and is not listed yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Created {
-    pub(crate) id: CacheId,
-    pub(crate) at: Timestamp,
 }

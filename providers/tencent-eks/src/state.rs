@@ -1,9 +1,7 @@
 //! What the service says of a cache, in our words. Pure.
 
 use imagecache_cloud_http::build::{self, Patience};
-use imagecache_core::{
-    CacheEvent, CacheId, CacheKey, CacheState, ErrorKind, EventSeverity, Phase, Progress, Retention,
-};
+use imagecache_core::{CacheEvent, CacheId, CacheKey, CacheState, Phase, Progress, Retention};
 use jiff::Timestamp;
 
 use crate::client::DESCRIBE;
@@ -13,14 +11,6 @@ use crate::wire::{CacheEntry, EntryEvent};
 
 /// Building.
 const PENDING: &str = "Pending";
-/// Usable.
-const READY: &str = "Ready";
-/// Ended.
-const FAILED: &str = "Failed";
-/// The last update failed; may be updated again.
-pub(crate) const UPDATE_FAILED: &str = "UpdateFailed";
-/// An update runs.
-pub(crate) const UPDATING: &str = "Updating";
 
 /// Reasons of the events of a build that goes well, in order and in small letters: the service spells them in more than one
 /// way. The service tells no progress, so these do.
@@ -82,7 +72,7 @@ fn begin(entry: &CacheEntry) -> Timestamp {
 /// When the cache goes. A failed one is kept for a day, which is our own rule; for one that stays for ever the service names a
 /// day in a hundred years.
 fn expires_at(entry: &CacheEntry, created_at: Timestamp, last_event_at: Timestamp) -> Option<Timestamp> {
-    if entry.status == FAILED {
+    if entry.status == build::FAILED {
         return Retention::Forever.expires_at(created_at, Some(last_event_at));
     }
     let days = mark::retention_days(entry)?;
@@ -96,10 +86,7 @@ fn phase(entry: &CacheEntry, events: &[CacheEvent], overdue: bool, patience: &Pa
         PENDING if overdue => patience.given_up(mark::attempt(&entry.tags), events, WAY_OUT),
         PENDING if steps(events) > 0 => Phase::Creating,
         PENDING => Phase::Pending,
-        READY => Phase::Ready,
-        FAILED => Phase::Failed(build::cause(events, "the build failed", ErrorKind::Internal)),
-        UPDATE_FAILED => Phase::Stalled(build::cause(events, "the update failed", ErrorKind::Unavailable)),
-        other => Phase::Unknown(other.to_owned()),
+        other => patience.phase(other, mark::attempt(&entry.tags), events),
     }
 }
 
@@ -132,14 +119,8 @@ fn events(entry: &CacheEntry, begin: Timestamp) -> Vec<CacheEvent> {
 fn one_event(event: &EntryEvent, begin: Timestamp) -> CacheEvent {
     let first = event.first_timestamp.or(event.last_timestamp);
     let first_at = first.map_or(begin, |moment| moment.at);
-    let severity = match event.severity.eq_ignore_ascii_case("Warning") {
-        true => EventSeverity::Warning,
-        false => EventSeverity::Normal,
-    };
-    CacheEvent {
-        last_at: event.last_timestamp.map_or(first_at, |moment| moment.at),
-        ..CacheEvent::new(severity, &event.reason, &event.message, first_at)
-    }
+    let last_at = event.last_timestamp.map(|moment| moment.at);
+    build::event(&event.severity, &event.reason, &event.message, first_at, last_at)
 }
 
 #[cfg(test)]
@@ -148,9 +129,11 @@ mod tests {
 
     use jiff::SignedDuration;
 
+    use imagecache_cloud_http::mark::Tag;
+    use imagecache_core::ErrorKind;
+
     use super::*;
     use crate::wire::Moment;
-    use imagecache_cloud_http::mark::Tag;
 
     const PATIENCE: Patience = Patience {
         deadline: Duration::from_secs(3600),
@@ -195,7 +178,8 @@ mod tests {
             ("Pending", 61, "nonsense", &[], "Stalled"),
             ("Ready", 1_000_000, "1", &[], "Ready"),
             ("Failed", 1, "1", &["Failed"], "Failed"),
-            ("UpdateFailed", 1, "1", &["Failed"], "Stalled"),
+            ("UpdateFailed", 1, "2", &["Failed"], "Stalled"),
+            ("UpdateFailed", 1, "3", &["Failed"], "Failed"),
             ("Updating", 1_000_000, "1", &[], "Unknown"),
             ("Whatever", 1, "1", &[], "Unknown"),
             ("", 1, "1", &[], "Unknown"),

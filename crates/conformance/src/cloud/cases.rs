@@ -9,6 +9,7 @@ use super::{DEADLINE, FakedCloud, OWNER, SeenCache, Trouble, cut_short};
 
 const CREATE: &str = "CreateImageCache";
 const DESCRIBE: &str = "DescribeImageCaches";
+const UPDATE: &str = "UpdateImageCache";
 /// Less than lists are believed to lag.
 const LAG: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,6 +72,32 @@ pub async fn failed_update_is_made_again<C: FakedCloud>(cloud: &C) {
     assert_eq!(state(&*provider).await.phase, Phase::Ready);
     assert_eq!(provider.list().await.expect("list").len(), 1);
     assert_eq!(cloud.creations(), 1);
+}
+
+/// Every update is billed as a build: one that keeps failing is made again a few times, whoever counts.
+pub async fn failing_update_is_given_up_at_last<C: FakedCloud>(cloud: &C) {
+    let first = begin(&*open(cloud).await).await;
+    cloud.finish_builds();
+    cloud.set_status(first.id.as_str(), "UpdateFailed");
+    for attempt in 2..=3 {
+        // Another process each time: what is counted has to be in the cloud.
+        let provider = open(cloud).await;
+        cloud.fail_next_build("Failed to pull image \"x\": 401 Unauthorized");
+        for _ in 0..2 {
+            let updating = begin(&*provider).await;
+            assert_eq!(updating.phase, Phase::Unknown("Updating".to_owned()));
+        }
+        let counted = ("imagecache.dev/attempt".to_owned(), attempt.to_string());
+        assert!(only(cloud).tags.contains(&counted), "{attempt}");
+        cloud.finish_builds();
+    }
+    let provider = open(cloud).await;
+    for _ in 0..3 {
+        let failed = begin(&*provider).await;
+        assert!(matches!(failed.phase, Phase::Failed(_)), "{failed:?}");
+        assert_eq!(state(&*provider).await.phase, failed.phase);
+    }
+    assert_eq!((cloud.calls(UPDATE), cloud.creations()), (2, 1));
 }
 
 /// A failed build says why in the service's words, and is kept for a day.

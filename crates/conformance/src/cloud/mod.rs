@@ -187,6 +187,7 @@ macro_rules! cloud_suite {
         $crate::cloud_suite! { @tests $cloud;
             undocumented_states_are_shown_as_they_are
             failed_update_is_made_again
+            failing_update_is_given_up_at_last
             failed_build_says_what_the_service_said
             hanging_build_is_begun_anew_and_fails_at_last
             running_build_that_may_not_be_deleted_is_a_conflict

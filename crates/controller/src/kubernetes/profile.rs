@@ -98,6 +98,21 @@ impl Profiles {
         self.profile.send_replace(Some(profile.map(Arc::new)));
     }
 
+    /// As if this had been read.
+    #[cfg(test)]
+    pub(crate) fn know_config(&self, config: EksConfig) {
+        self.config.send_replace(Some(Ok(Arc::new(config))));
+    }
+
+    /// As if a namespace had these labels.
+    #[cfg(test)]
+    pub(crate) fn know_namespace(&self, name: &str, labels: BTreeMap<String, String>) {
+        let mut namespace = PartialObjectMeta::<Namespace>::default();
+        namespace.metadata.name = Some(name.to_owned());
+        namespace.metadata.labels = Some(labels);
+        self.namespace_changed(watcher::Event::Apply(namespace));
+    }
+
     /// Follows all of it until it is dropped.
     pub(super) async fn follow(&self, client: &Client) {
         let profile = async {

@@ -12,16 +12,20 @@ const BUILD_MEMORY_GIB: u128 = 4;
 /// Bytes of a block that is written to EBS with one request (EBS direct APIs, PutSnapshotBlock).
 const EBS_BLOCK_BYTES: u64 = 512 * 1024;
 
+/// An address is billed by its bandwidth or by what passes, as whoever asks for one chooses: no one price fits.
+const BUILD_ADDRESS: &str =
+    "a public address (EIP) for the build, if asked for, is billed beside it by traffic or bandwidth: not counted";
+
 /// Whose rules a cache is billed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tariff {
     /// Caches that were asked for through Alibaba ECI's API ("Image cache billing", 2024-10): a build instance of 2 vCPU and
-    /// 4 GiB and an ESSD disk of the cache's size until the build ends; a snapshot; a disk of the cache's size for each pod,
-    /// as long as the pod lives.
+    /// 4 GiB, an ESSD disk of the cache's size and an EIP, if asked for, until the build ends; a snapshot; a disk of the cache's
+    /// size for each pod, as long as the pod lives.
     AlibabaEci,
-    /// Tencent's image cache: a 2-core, 4 GiB instance and a Premium disk until the build ends; one CBS snapshot; a disk for
-    /// each pod, capacity × price × running time.
+    /// Tencent's image cache: a 2-core, 4 GiB instance, a Premium disk and an EIP, if asked for, until the build ends; one CBS
+    /// snapshot; a disk for each pod, capacity × price × running time.
     TencentEks,
     /// The local provider with a directory: the room that the content takes in the store.
     Local,
@@ -58,11 +62,13 @@ impl Tariff {
                 "for caches that are asked for; those that Alibaba makes by itself have other rules",
                 "one snapshot: the price of instant (flash) copies is not published, and further standard copies are billed by what differs",
                 "disks are ESSD PL1 unless chosen otherwise: the price has to be that of the kind in use",
+                BUILD_ADDRESS,
                 "how a failed build is billed is not documented",
             ],
             Self::TencentEks => &[
                 "the snapshot is counted by what the cache holds; Tencent says by capacity, and not of what",
                 "snapshots are billed on the sum of a region, in mainland China above a free 80 GB: not deducted, since other snapshots count too",
+                BUILD_ADDRESS,
                 "how a failed build is billed is not documented",
                 "pods with image-cache-disk-size, -disk-type or -disk-retain-minute pay for a larger, other or longer disk",
             ],

@@ -146,6 +146,26 @@ local-ebs use: volume of each pod, 1.667 GiB·month
     assert_eq!(table, expected);
 }
 
+/// What the sheets' billing sections name and no line counts is told: alibaba 7.4 and 5.3, tencent 7.5.
+#[test]
+fn what_is_billed_and_not_counted_is_noted() {
+    let noted = |tariff: Tariff, part: &str| tariff.notes().iter().any(|note| note.contains(part));
+    for (tariff, parts) in [
+        (Tariff::AlibabaEci, &["(EIP)", "failed build", "flash"][..]),
+        (
+            Tariff::TencentEks,
+            &["(EIP)", "failed build", "-disk-retain-minute", "free 80 GB"],
+        ),
+    ] {
+        for part in parts {
+            assert!(noted(tariff, part), "{}: {part}", tariff.as_str());
+        }
+    }
+    for tariff in [Tariff::Local, Tariff::LocalEbs] {
+        assert!(!noted(tariff, "EIP"), "{}", tariff.as_str());
+    }
+}
+
 #[test]
 fn without_a_price_the_quantity_is_told_and_the_sum_says_so() {
     let partly = prices(&[(PriceName::DiskGibHour, "0.0021")]);

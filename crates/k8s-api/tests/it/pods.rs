@@ -1,9 +1,10 @@
 //! What pods ask for: a row for each sentence of the vendors' precedence rules. Sections are those of the fact sheets.
 
+mod properties;
+
 use imagecache_core::{MatchOrder, MatchRules, Need, Otherwise, PodRequest, PodWish};
 use imagecache_k8s_api::pod::{InvalidPod, PodView, named, request};
 use k8s_openapi::api::core::v1::Pod;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const NEW_AUTO: &str = "k8s.aliyun.com/eci-auto-imc";
@@ -75,18 +76,18 @@ type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<PodWish>);
 #[test]
 fn alibabas_annotations() {
     let rows: &[Row<'_>] = &[
-        ("no annotation: nothing", &[], None),
+        ("5.1 none of them: nothing", &[], None),
         ("5.1 new name, true", &[(NEW_AUTO, "true")], Some(alibaba(Need::Any))),
         ("5.1 new name, false", &[(NEW_AUTO, "false")], None),
         ("5.1 old name, true", &[(OLD_AUTO, "true")], Some(alibaba(Need::Any))),
         ("5.1 old name, false", &[(OLD_AUTO, "false")], None),
         (
-            "all values are strings, case is not told",
+            "5 all values are strings, case is not told",
             &[(NEW_AUTO, "True")],
             Some(alibaba(Need::Any)),
         ),
         (
-            "blank is not given",
+            "5 a blank string is not given",
             &[(NEW_AUTO, " "), (OLD_AUTO, "true")],
             Some(alibaba(Need::Any)),
         ),
@@ -103,12 +104,22 @@ fn alibabas_annotations() {
             Some(refuse("imc-a")),
         ),
         (
-            "explicit id though matching is switched off",
+            "5.1 explicit id over automatic matching, old id and new switch",
+            &[(OLD_ID, "imc-a"), (NEW_AUTO, "true")],
+            Some(refuse("imc-a")),
+        ),
+        (
+            "5.1 explicit id over automatic matching, new id and old switch",
+            &[(NEW_ID, "imc-a"), (OLD_AUTO, "true")],
+            Some(refuse("imc-a")),
+        ),
+        (
+            "5.1 explicit id though matching is switched off",
             &[(NEW_ID, "imc-a"), (NEW_AUTO, "false")],
             Some(refuse("imc-a")),
         ),
         (
-            "explicit id, then the match rules are not even read",
+            "5.1 explicit id, then the match rules are not even read",
             &[(NEW_ID, "imc-a"), (PERFECT, "perhaps"), (COUNT, "x")],
             Some(refuse("imc-a")),
         ),
@@ -134,27 +145,27 @@ fn alibabas_annotations() {
         ),
         ("5.1 as above, count", &[(COUNT, "1")], Some(alibaba(Need::Exactly(1)))),
         (
-            "a refinement of what is switched off",
+            "5.1 a refinement of what is switched off",
             &[(NEW_AUTO, "false"), (PERFECT, "true")],
             None,
         ),
         (
-            "old names have the refinements too",
+            "5.1 the refinements have no old names, old names have them too",
             &[(OLD_AUTO, "true"), (PERFECT, "true")],
             Some(alibaba(Need::All)),
         ),
         (
-            "new name beats old: off",
+            "5.1 new name beats old (not documented, 10.7): off",
             &[(NEW_AUTO, "false"), (OLD_AUTO, "true")],
             None,
         ),
         (
-            "new name beats old: on",
+            "5.1 new name beats old (not documented, 10.7): on",
             &[(NEW_AUTO, "true"), (OLD_AUTO, "false")],
             Some(alibaba(Need::Any)),
         ),
         (
-            "new id beats old id",
+            "5.1 new id beats old id (not documented, 10.7)",
             &[(NEW_ID, "imc-new"), (OLD_ID, "imc-old")],
             Some(refuse("imc-new")),
         ),
@@ -171,9 +182,9 @@ fn extra_storage_is_added_to_the_30_gib() {
     for (section, text, gib) in [
         ("5.2", "20Gi", 50),
         ("5.2 another unit", "1Ti", 1054),
-        ("rounded down, so that a cache certainly fits", "1500Mi", 31),
-        ("decimal units", "20G", 48),
-        ("none", "0Gi", 30),
+        ("5.2 rounded down, so that a cache certainly fits", "1500Mi", 31),
+        ("5.2 decimal units", "20G", 48),
+        ("7.1 step 1: nothing was added", "0Gi", 30),
     ] {
         let request = ask(&pod(&[(NEW_AUTO, "true"), (STORAGE, text)]), None)
             .unwrap()
@@ -189,9 +200,14 @@ fn extra_storage_is_added_to_the_30_gib() {
 fn tencents_annotations() {
     for (name, value, expected) in [
         ("6.1 absent: no image cache", None, None),
+        (
+            "6 all values are strings, case is not told",
+            Some("AUTO"),
+            Some(tencent()),
+        ),
         ("6.1 auto", Some("auto"), Some(tencent())),
         ("6.1 an id", Some("imc-a"), Some(pull("imc-a"))),
-        ("blank is not given", Some(""), None),
+        ("6 a blank string is not given", Some(""), None),
     ] {
         let annotations: Vec<_> = value.map(|value| (TENCENT, value)).into_iter().collect();
         let expected = expected.map(|wish| ("tencent", wish));
@@ -199,6 +215,7 @@ fn tencents_annotations() {
     }
 }
 
+/// Alibaba 5.1 and Tencent 6.1 know nothing of each other. What a named cache beats is 5.1's sentence, here across clouds.
 #[test]
 fn where_a_pod_speaks_both_dialects() {
     let both_auto = &[(NEW_AUTO, "true"), (TENCENT, "auto")][..];
@@ -225,19 +242,19 @@ fn where_a_pod_speaks_both_dialects() {
             ("tencent", pull("imc-t")),
         ),
         (
-            "named beats automatic, also across dialects",
+            "alibaba 5.1: named beats automatic, also across dialects",
             &[(NEW_AUTO, "true"), (TENCENT, "imc-t")],
             Some("alibaba"),
             ("tencent", pull("imc-t")),
         ),
         (
-            "named beats automatic, the other way",
+            "alibaba 5.1: named beats automatic, the other way",
             &[(OLD_ID, "imc-a"), (TENCENT, "auto")],
             Some("tencent"),
             ("alibaba", refuse("imc-a")),
         ),
         (
-            "a pod of the other cloud",
+            "tencent 6.1: a pod of the other cloud",
             &[(TENCENT, "auto")],
             Some("alibaba"),
             ("tencent", tencent()),
@@ -273,10 +290,14 @@ fn a_pod_can_opt_out() {
 #[test]
 fn the_id_in_any_form() {
     for (name, annotations, expected) in [
-        ("new", &[(NEW_ID, "imc-a"), (OLD_ID, "imc-b")][..], Some("imc-a")),
-        ("old", &[(OLD_ID, "imc-b")], Some("imc-b")),
-        ("Tencent's", &[(TENCENT, "imc-t")], Some("imc-t")),
-        ("auto is no id", &[(TENCENT, "auto")], None),
+        (
+            "alibaba 5.1, new",
+            &[(NEW_ID, "imc-a"), (OLD_ID, "imc-b")][..],
+            Some("imc-a"),
+        ),
+        ("alibaba 5.1, old", &[(OLD_ID, "imc-b")], Some("imc-b")),
+        ("tencent 6.1", &[(TENCENT, "imc-t")], Some("imc-t")),
+        ("tencent 6.1: auto is no id", &[(TENCENT, "auto")], None),
         ("ours", &[(OURS, "imc-o"), (TENCENT, "auto")], Some("imc-o")),
         ("none", &[(NEW_AUTO, "true")], None),
     ] {
@@ -285,6 +306,7 @@ fn the_id_in_any_form() {
     }
 }
 
+/// Whether init containers count is open (alibaba 5.1, 10.1): they do, since their images have to be there first.
 #[test]
 fn all_images_of_a_pod_each_once_and_knatives_sidecar_apart() {
     let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -311,7 +333,11 @@ fn all_images_of_a_pod_each_once_and_knatives_sidecar_apart() {
         format!("docker.io/team/app@{digest}"),
         queue.clone(),
     ];
-    assert_eq!(images(&object), (expected.clone(), vec![]), "no Knative pod");
+    assert_eq!(
+        images(&object),
+        (expected.clone(), vec![]),
+        "alibaba 5.1, init containers; no Knative pod"
+    );
     object["metadata"]["labels"]["serving.knative.dev/revision"] = json!("web-00001");
     assert_eq!(images(&object), (expected.clone(), vec![queue.clone()]));
     object["spec"]["containers"][1]["image"] = json!(queue);
@@ -382,92 +408,4 @@ fn a_pod_that_was_read_in_full_gives_the_same_view() {
     let full: Pod = serde_json::from_value(object).unwrap();
     assert_eq!(PodView::from(full), read);
     assert_eq!(read.status.phase, "Pending");
-}
-
-fn value() -> impl Strategy<Value = String> {
-    let known = [
-        "true",
-        "false",
-        "auto",
-        "imc-a",
-        "imc-A",
-        "20Gi",
-        "0",
-        "3",
-        "99999999999Ti",
-        "-1",
-        " ",
-    ];
-    prop_oneof![
-        proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
-        any::<String>()
-    ]
-}
-
-fn name() -> impl Strategy<Value = String> {
-    let known = [
-        NEW_AUTO, OLD_AUTO, NEW_ID, OLD_ID, PERFECT, COUNT, STORAGE, TENCENT, OURS, INJECT,
-    ];
-    prop_oneof![
-        8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned),
-        1 => any::<String>(),
-    ]
-}
-
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        value().prop_map(Value::from),
-    ];
-    let key = prop_oneof![
-        proptest::sample::select(vec![
-            "metadata",
-            "annotations",
-            "spec",
-            "containers",
-            "image",
-            "name",
-            "labels"
-        ])
-        .prop_map(str::to_owned),
-        name(),
-    ];
-    leaf.prop_recursive(5, 64, 6, move |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map(key.clone(), inner, 0..6)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
-proptest! {
-    #[test]
-    fn random_annotations_give_a_request_or_an_error_that_names_its_place(
-        annotations in proptest::collection::btree_map(name(), value(), 0..8),
-        image in prop_oneof![Just("nginx".to_owned()), any::<String>()],
-        native in proptest::sample::select(vec![None, Some("alibaba"), Some("tencent"), Some("x")]),
-    ) {
-        let mut object = pod(&[]);
-        object["metadata"]["annotations"] = json!(annotations);
-        object["spec"]["containers"][0]["image"] = json!(image);
-        match ask(&object, native) {
-            Ok(Some(request)) => {
-                if let PodWish::Named { id, .. } = &request.wish {
-                    prop_assert!(annotations.values().any(|value| value.trim() == id));
-                }
-            }
-            Ok(None) => {}
-            Err(error) => prop_assert!(error.field().starts_with("metadata.annotations[") || error.field().ends_with(".image")),
-        }
-    }
-
-    #[test]
-    fn any_json_object_is_a_pod(fields in proptest::collection::btree_map("metadata|spec|status|kind", any_json(), 0..4)) {
-        let view: PodView = serde_json::from_value(json!(fields)).unwrap();
-        let _ = request(&view, None);
-        let _ = named(&view.metadata.annotations);
-    }
 }

@@ -108,6 +108,20 @@ async fn a_new_cache_without_an_id_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_update_that_fails_is_given_up_though_its_tags_are_not_kept() {
+    let mut failed = cache("imc-one");
+    failed["Status"] = json!("UpdateFailed");
+    let (server, provider) = provider(always(page(json!([failed]), ""))).await;
+    for expected in ["Unknown", "Unknown", "Failed", "Failed"] {
+        let state = provider.ensure(&key(&spec()), &spec()).await.unwrap();
+        assert_eq!(state.phase.as_str(), expected);
+    }
+    let requests = server.received_requests().await.unwrap();
+    let updates = |request: &&Request| request.headers.get("x-acs-action").unwrap() == "UpdateImageCache";
+    assert_eq!(requests.iter().filter(updates).count(), 2);
+}
+
+#[tokio::test]
 async fn what_is_sent() {
     let (server, provider) = provider(always(page(json!([]), ""))).await;
     provider.list().await.unwrap();
@@ -121,6 +135,8 @@ async fn what_is_sent() {
     };
     assert_eq!((request.method.as_str(), request.url.path()), ("POST", "/"));
     assert!(request.body.is_empty());
+    let region = request.url.query_pairs().find(|(name, _)| name == "RegionId");
+    assert_eq!(region.unwrap().1, "cn-hangzhou", "7.1: of the region");
     for (name, expected) in [
         ("host", server.address().to_string()),
         ("content-length", "0".to_owned()),

@@ -114,6 +114,20 @@ async fn a_new_cache_without_an_id_may_exist_all_the_same() {
 }
 
 #[tokio::test]
+async fn an_update_that_fails_is_given_up_though_its_tags_are_not_kept() {
+    let mut failed = cache("imc-one");
+    failed["Status"] = json!("UpdateFailed");
+    let (server, provider) = provider(Some(OWNER), always(&page(&json!([failed]), 1))).await;
+    for expected in ["Unknown", "Unknown", "Failed", "Failed"] {
+        let state = provider.ensure(&key(&spec()), &spec()).await.unwrap();
+        assert_eq!(state.phase.as_str(), expected);
+    }
+    let requests = server.received_requests().await.unwrap();
+    let updates = |request: &&Request| request.headers.get("x-tc-action").unwrap() == "UpdateImageCache";
+    assert_eq!(requests.iter().filter(updates).count(), 2);
+}
+
+#[tokio::test]
 async fn what_is_sent() {
     let (server, provider) = provider(Some(OWNER), always(&page(&json!([]), 0))).await;
     provider.list().await.unwrap();
@@ -135,6 +149,7 @@ async fn what_is_sent() {
         ("user-agent", format!("imagecache/{}", env!("CARGO_PKG_VERSION"))),
         ("x-tc-action", "DescribeImageCaches".to_owned()),
         ("x-tc-version", "2018-05-25".to_owned()),
+        // 7.1: same region.
         ("x-tc-region", "ap-guangzhou".to_owned()),
         ("x-tc-token", "token".to_owned()),
     ] {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::support::{Cloud, OWNER, begin, key, spec};
 
+/// Fact sheet `tencent-eks`, 7.3: `auto` caches are ignored and never collected, and their empty names do no harm.
 #[tokio::test]
 async fn what_the_service_makes_by_itself_is_not_ours() {
     let cloud = Cloud::start().await;

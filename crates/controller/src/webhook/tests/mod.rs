@@ -2,6 +2,7 @@
 
 mod api;
 mod keeping;
+mod profiles;
 mod properties;
 mod rig;
 mod serving;

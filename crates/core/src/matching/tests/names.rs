@@ -5,7 +5,7 @@ use super::vendors::{ALIBABA, PERFECT, TENCENT, check, exactly, expiring, phase,
 use crate::matching::RegistryAliases;
 use crate::{MatchRules, PodRequest};
 
-/// Where both are silent: names are those of the distribution project, digests name content (alibaba 10.1, tencent 7.1).
+/// Where both are silent (alibaba 10.1, tencent 7.1): names are those of the distribution project, digests name content.
 #[test]
 fn names_and_digests() {
     let by_digest = format!("nginx@{}", manifest("nginx:1"));
@@ -13,55 +13,55 @@ fn names_and_digests() {
     let pinned = |key| without_digests(cache(key, &[&by_both]));
     check(vec![
         (
-            "names are compared in full",
+            "alibaba 10.1, tencent 7.1, normalisation: names are compared in full",
             vec![cache("full-name", &["docker.io/library/nginx:1"])],
             pod(TENCENT, &["nginx:1"]),
             "full-name",
         ),
         (
-            "Docker Hub's old name is the same registry",
+            "alibaba 10.1, tencent 7.1, normalisation: Docker Hub's old name is the same registry",
             vec![cache("old-name", &["index.docker.io/team/app:1"])],
             pod(TENCENT, &["team/app:1"]),
             "old-name",
         ),
         (
-            "another registry is another image",
+            "alibaba 7.1, registry path: another registry is another image",
             vec![cache("elsewhere", &["example.com/library/nginx:1"])],
             pod(ALIBABA, &["nginx:1"]),
             "-",
         ),
         (
-            "a digest matches the manifest that the cache holds, as Knative asks for it",
+            "alibaba 10.1, tencent 7.1, digests: one matches the manifest that the cache holds, as Knative asks for it",
             vec![cache("holds", &["nginx:1"])],
             pod(TENCENT, &[&by_digest]),
             "holds",
         ),
         (
-            "with tag and digest the digest decides",
+            "alibaba 10.1, digests: with tag and digest the digest decides",
             vec![cache("tag", &["nginx:1"]), cache("digest-of-1", &["nginx:2"])],
             pod(PERFECT, &[&format!("nginx:1@{}", manifest("nginx:2"))]),
             "digest-of-1",
         ),
         (
-            "a digest that nobody resolved matches what the cache was asked for",
+            "tencent 7.1, digests: one that nobody resolved matches what the cache was asked for",
             vec![pinned("pinned")],
             pod(TENCENT, &[&by_digest]),
             "pinned",
         ),
         (
-            "a cache made from tag and digest has the tag too",
+            "tencent 7.1, digests: a cache made from tag and digest has the tag too",
             vec![pinned("pinned")],
             pod(TENCENT, &["nginx:1"]),
             "pinned",
         ),
         (
-            "a cloud that does not tell digests holds another version at best",
+            "alibaba 10.1, digests: a cloud that does not tell them holds another version at best",
             vec![without_digests(cache("unresolved", &["nginx:1"]))],
             pod(ALIBABA, &[&by_digest]),
             "unresolved",
         ),
         (
-            "and is no complete match",
+            "tencent 7.1 (1), digests: and that is no complete match",
             vec![without_digests(cache("unresolved", &["nginx:1"]))],
             pod(TENCENT, &[&by_digest]),
             "-",
@@ -78,19 +78,19 @@ fn sidecars_do_not_count() {
     };
     check(vec![
         (
-            "all that counts is enough",
+            "tencent 7.1, several images: a sidecar of Knative's does not count, so the others are enough",
             vec![cache("app", &["app:1"])],
             with_queue(TENCENT),
             "app",
         ),
         (
-            "what does not count is no reason to take a cache",
+            "alibaba 7.1, match degree: what does not count is no reason to take a cache",
             vec![cache("queue", &[queue])],
             with_queue(ALIBABA),
             "-",
         ),
         (
-            "but it makes a cache better",
+            "tencent 7.1, several images: but it makes a cache better",
             vec![
                 created(9, cache("app", &["app:1"])),
                 created(1, cache("both", &["app:1", queue])),
@@ -99,7 +99,7 @@ fn sidecars_do_not_count() {
             "both",
         ),
         (
-            "it does not fill a count",
+            "alibaba 5.1 imc-match-count-request: what does not count does not fill a count",
             vec![cache("half", &["app:2", queue])],
             with_queue(exactly(1)),
             "-",
@@ -107,6 +107,7 @@ fn sidecars_do_not_count() {
     ]);
 }
 
+/// Neither order (alibaba 7.1 step 2, tencent 7.1) says more after the creation time.
 #[test]
 fn equal_caches_are_told_apart_by_id() {
     let (one, two) = (cache("one", &["nginx:1"]), cache("two", &["nginx:1"]));
@@ -118,6 +119,7 @@ fn equal_caches_are_told_apart_by_id() {
     }
 }
 
+/// `registry` against `registry-vpc` is open (alibaba 10.1), so the configuration says it.
 #[test]
 fn aliases_mean_one_registry() {
     let (inner, outer) = (

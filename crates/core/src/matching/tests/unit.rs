@@ -136,19 +136,34 @@ fn a_named_cache_is_used_or_the_reason_is_told() {
     lasting.expires_at = Some(at(NOW + 1));
     let unknown = cache("unknown", &["nginx:1"]);
     let index = indexed([&good, &creating, &updating, &expired, &lasting]);
-    for (named, expected) in [
-        (&good, "good"),
-        (&lasting, "lasting"),
-        (&creating, "unusable: it is not Ready but Creating"),
-        (&updating, "unusable: it is not Ready but Updating"),
-        (&expired, "unusable: it has expired"),
-        (&unknown, "unusable: there is no such cache"),
+    for (rule, named, expected) in [
+        ("alibaba 5.1, tencent 7.2: the id is enough", &good, "good"),
+        ("alibaba 4: its time is not over", &lasting, "lasting"),
+        (
+            "alibaba 5.1, 7.5, tencent 4.2: not Ready",
+            &creating,
+            "unusable: it is not Ready but Creating",
+        ),
+        (
+            "alibaba 4, tencent 4.2: nor is what is being updated",
+            &updating,
+            "unusable: it is not Ready but Updating",
+        ),
+        (
+            "alibaba 4: ExpireDateTime ends a named cache too",
+            &expired,
+            "unusable: it has expired",
+        ),
+        (
+            "alibaba 7.5, tencent 7.2: unknown id",
+            &unknown,
+            "unusable: there is no such cache",
+        ),
     ] {
         assert_eq!(
             chosen(&index, &naming(&named.id, Otherwise::Refuse)),
             expected,
-            "{}",
-            named.key
+            "{rule}"
         );
     }
     for otherwise in [Otherwise::Refuse, Otherwise::Pull] {

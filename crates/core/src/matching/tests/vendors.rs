@@ -1,9 +1,9 @@
 //! Both vendors' published rules, sentence by sentence. `alibaba` and `tencent` in a row's name are the fact sheets of the
 //! clouds' documentation, with the section.
 
-use super::support::{NOW, at, cache, chosen, created, indexed, pod, sized};
+use super::support::{NOW, at, cache, chosen, created, indexed, naming, pod, sized};
 use crate::matching::{MatchIndex, Verdict};
-use crate::{CacheState, ErrorKind, Failure, MatchRules, Need, Phase, PodRequest};
+use crate::{CacheState, ErrorKind, Failure, MatchRules, Need, Otherwise, Phase, PodRequest};
 
 pub(super) const ALIBABA: MatchRules = MatchRules::ALIBABA;
 pub(super) const TENCENT: MatchRules = MatchRules::TENCENT;
@@ -148,6 +148,35 @@ fn alibaba_candidates() {
     ]);
 }
 
+/// Of the region, as both sheets say in 7.1: an index has the caches of one provider, whose calls all name one region
+/// (`what_is_sent` in the tests of each).
+#[test]
+fn a_named_cache_does_not_compete() {
+    let named = sized(40, cache("named", &["redis:6"]));
+    let better = created(9_000, sized(30, cache("better", &["nginx:1"])));
+    let both = || vec![named.clone(), better.clone()];
+    check(vec![
+        (
+            "alibaba 7.1: all caches of the region compete",
+            both(),
+            pod(ALIBABA, &["nginx:1"]),
+            "better",
+        ),
+        (
+            "alibaba 7.1: the explicit id avoids that, whatever the cache holds and how large it is",
+            both(),
+            naming(&named.id, Otherwise::Refuse),
+            "named",
+        ),
+        (
+            "tencent 7.2: the named cache's disk is attached without checking images",
+            both(),
+            naming(&named.id, Otherwise::Pull),
+            "named",
+        ),
+    ]);
+}
+
 #[test]
 fn alibaba_order() {
     let nginx = |key| cache(key, &["nginx:1"]);
@@ -231,6 +260,12 @@ fn alibaba_annotations() {
                 cache("half", &["nginx:1"]),
                 cache("other-version", &["nginx:1", "redis:6"]),
             ],
+            pod(PERFECT, &["nginx:1", "redis:7"]),
+            "-",
+        ),
+        (
+            "alibaba 5.1 imc-perfect-match: demanded and nothing fits, then the pod gets none and pulls",
+            vec![cache("redis", &["redis:7"]), cache("nginx", &["nginx:1"])],
             pod(PERFECT, &["nginx:1", "redis:7"]),
             "-",
         ),
@@ -336,13 +371,21 @@ fn tencent_order() {
             "huge",
         ),
         (
-            "tencent 7.1, status: only Ready",
+            "tencent 7.1, status, 4.2: only Ready",
             vec![
-                phase(Phase::Creating, nginx("creating")),
+                phase(Phase::Pending, nginx("pending")),
                 phase(failed(), nginx("failed")),
+                phase(unknown("Updating"), nginx("updating")),
+                phase(unknown("UpdateFailed"), nginx("update-failed")),
             ],
             pod(TENCENT, &["nginx:1"]),
             "-",
+        ),
+        (
+            "tencent 7.1, snapshotter: caches of ours have none of their own, since CreateImageCache (3.1) takes none",
+            vec![nginx("default")],
+            pod(TENCENT, &["nginx:1"]),
+            "default",
         ),
         (
             "tencent 7.1: `latest` matches by text",

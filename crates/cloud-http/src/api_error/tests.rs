@@ -1,18 +1,36 @@
 //! What callers see of failed calls.
 
-use std::time::Duration;
-
-use imagecache_cloud_http::{CallError, CallProblem, CredentialError, Refusal, RefusalClass};
-use imagecache_core::{BoxError, Error, ErrorKind};
+use imagecache_core::BoxError;
 
 use super::*;
 
-fn failed(problem: CallProblem) -> Error {
-    Error::from(ApiError::from(CallError {
-        action: "CreateImageCache",
+#[derive(Debug)]
+struct Cloud;
+
+impl Vendor for Cloud {
+    const NAME: &'static str = "cloud";
+
+    fn meaning(code: &str, _message: &str) -> Option<Meaning> {
+        let table = [
+            ("Known", Meaning::INVALID),
+            ("Quota", Meaning::QUOTA),
+            ("Stock", Meaning::STOCK),
+        ];
+        Meaning::of(code, &table)
+    }
+}
+
+fn failed(problem: CallProblem) -> ApiError<Cloud> {
+    let call = CallError {
+        action: "CreateThing",
         attempts: 3,
         problem,
-    }))
+    };
+    call.into()
+}
+
+fn refused(class: RefusalClass, code: &str) -> ApiError<Cloud> {
+    failed(refusal(class, code, None))
 }
 
 fn refusal(class: RefusalClass, code: &str, retry_after: Option<Duration>) -> CallProblem {
@@ -23,6 +41,38 @@ fn refusal(class: RefusalClass, code: &str, retry_after: Option<Duration>) -> Ca
         request_id: Some("r-1".to_owned()),
         retry_after,
     })
+}
+
+#[test]
+fn only_what_is_certain_did_nothing() {
+    use RefusalClass::{ClockSkew, Conflict, Credential, Final, NonceUsed, Throttled, Unavailable, Undecodable};
+    let host = || "h".to_owned();
+    let cause = || "connection reset".into();
+    let not_sent = CallProblem::NotSent {
+        host: host(),
+        source: cause(),
+    };
+    let no_answer = CallProblem::NoAnswer {
+        host: host(),
+        source: cause(),
+    };
+    for (name, error, certain) in [
+        ("not sent", failed(not_sent), true),
+        ("no request", failed(CallProblem::Request(cause())), true),
+        ("no answer", failed(no_answer), false),
+        ("throttled", refused(Throttled, "New"), true),
+        ("conflict", refused(Conflict, "New"), true),
+        ("nonce", refused(NonceUsed, "New"), true),
+        ("clock", refused(ClockSkew, "New"), true),
+        ("credential", refused(Credential, "New"), true),
+        ("a known word", refused(Final, "Known"), true),
+        ("an unknown word", refused(Final, "New"), false),
+        ("in trouble", refused(Unavailable, "Known"), false),
+        ("nonsense", refused(Undecodable, "HTTP 200"), false),
+        ("an id that is none", ApiError::bad_id("CreateThing", "x"), false),
+    ] {
+        assert_eq!(error.did_nothing(), certain, "{name}");
+    }
 }
 
 #[test]
@@ -68,20 +118,20 @@ fn every_problem_has_its_kind() {
         ),
         (
             "the table",
-            refusal(Class::Final, "QuotaExceeded", None),
+            refusal(Class::Final, "Quota", None),
             ErrorKind::QuotaExceeded,
             Some(120),
         ),
         (
             "stock",
-            refusal(Class::Final, "OperationDenied.NoStock", None),
+            refusal(Class::Final, "Stock", None),
             ErrorKind::Unavailable,
             Some(300),
         ),
         (
             "what the service says wins",
-            refusal(Class::Throttled, "Throttling", Some(Duration::from_secs(7))),
-            ErrorKind::RateLimited,
+            refusal(Class::Final, "Quota", Some(Duration::from_secs(7))),
+            ErrorKind::QuotaExceeded,
             Some(7),
         ),
         (
@@ -115,7 +165,7 @@ fn every_problem_has_its_kind() {
             None,
         ),
     ] {
-        let error = failed(problem);
+        let error = Error::from(failed(problem));
         assert_eq!(error.kind(), kind, "{name}: {error}");
         assert_eq!(error.retry_after(), wait.map(Duration::from_secs), "{name}");
     }
@@ -123,23 +173,26 @@ fn every_problem_has_its_kind() {
 
 #[test]
 fn the_text_names_action_code_and_cause_once() {
-    let error = failed(refusal(RefusalClass::Final, "NoPermission", None));
-    assert_eq!(
-        error.to_string(),
-        "alibaba-eci.CreateImageCache: NoPermission: m (permission_denied)"
-    );
+    let error = Error::from(refused(RefusalClass::Final, "Known"));
+    assert_eq!(error.to_string(), "cloud.CreateThing: Known: m (invalid_spec)");
     assert_eq!(error.request_id(), Some("r-1"));
-    let error = failed(CallProblem::NotSent {
-        host: "eci.example.com".to_owned(),
+    let error = Error::from(failed(CallProblem::NotSent {
+        host: "cloud.example.com".to_owned(),
         source: "connection refused".into(),
-    });
-    assert_eq!(error.message(), "eci.example.com cannot be reached: connection refused");
+    }));
+    assert_eq!(
+        error.message(),
+        "cloud.example.com cannot be reached: connection refused"
+    );
 }
 
 #[test]
 fn what_cannot_be_true_is_internal() {
-    let action = "DescribeImageCaches";
-    for error in [ApiError::endless_pages(action, 3), ApiError::bad_id(action, "x")] {
+    let action = "ListThings";
+    for error in [
+        ApiError::<Cloud>::endless_pages(action, 3),
+        ApiError::bad_id(action, "x"),
+    ] {
         let error = Error::from(error);
         assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
         assert!(error.message().contains(action), "{error}");
