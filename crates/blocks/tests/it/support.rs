@@ -102,6 +102,7 @@ pub fn content(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) -> V
         images: vec![image],
         blobs,
         parts: parts.collect(),
+        head: None,
     }
 }
 
