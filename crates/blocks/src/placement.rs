@@ -77,7 +77,11 @@ impl Placer {
             }
         }
         // The front is as it was; metadata that outgrew it goes to a gap.
-        let reserved = taken.iter().map(|(first, _)| *first).min().unwrap_or(front.max(header_blocks));
+        let reserved = taken
+            .iter()
+            .map(|(first, _)| *first)
+            .min()
+            .unwrap_or(front.max(header_blocks));
         taken.push((0, reserved));
         taken.sort_unstable();
         Self { taken, kept, reserved }
@@ -99,7 +103,11 @@ impl Placer {
 
     /// End of what is taken so far, in blocks.
     pub fn end(&self) -> u64 {
-        self.taken.iter().map(|(first, blocks)| first + blocks).max().unwrap_or(0)
+        self.taken
+            .iter()
+            .map(|(first, blocks)| first + blocks)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -120,7 +128,12 @@ pub fn plan_volume(
         .iter()
         .map(|size| (size.part.clone(), Some(size.bytes.div_ceil(BLOCK_BYTES))))
         .collect();
-    let mut placer = Placer::new(previous, &coming, header_bytes, front.unwrap_or(HEAD_GROWTH * head_blocks));
+    let mut placer = Placer::new(
+        previous,
+        &coming,
+        header_bytes,
+        front.unwrap_or(HEAD_GROWTH * head_blocks),
+    );
     let mut done: Vec<Placed> = Vec::with_capacity(parts.len());
     for size in parts {
         if done.iter().any(|placed| placed.part == size.part) {

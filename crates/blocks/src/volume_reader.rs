@@ -4,7 +4,8 @@ use crate::block::{BLOCK_BYTES, BlockDigest};
 use crate::error::{Error, IoContext as _, Result};
 use crate::snapshot::{Extent, SnapshotManifest, Source};
 use crate::snapshot_store::{
-    BlockVisitor, Collected, FinishedVolume, PartFeed, PlacedPart, Published, SnapshotStore, UnfinishedVolume, UploadWatch,
+    BlockVisitor, Collected, FinishedVolume, PartFeed, PlacedPart, Published, SnapshotStore, UnfinishedVolume,
+    UploadWatch,
 };
 use crate::store::{ReadAt, Store, read_full};
 use crate::{BLOCK, DirectoryStore};

@@ -139,7 +139,10 @@ impl Calls {
     }
 
     async fn clients(&self) -> Result<&Clients, Trouble> {
-        self.connection.clients().await.map_err(|error| Trouble::configuration(&error))
+        self.connection
+            .clients()
+            .await
+            .map_err(|error| Trouble::configuration(&error))
     }
 
     /// PutSnapshotBlock, at the pace that account and snapshot allow, a slow one twice.
@@ -152,40 +155,42 @@ impl Calls {
     ) -> Result<(), Trouble> {
         let clients = self.clients().await?;
         let (block, checksum) = (number(index)?, block_checksum(digest));
-        target.call(PUT).run(|| async {
-            self.slots(target).await;
-            if target.stop.load(Ordering::Relaxed) {
-                return Err(Trouble::unanswered("the upload ends"));
-            }
-            let sends = AtomicUsize::new(0);
-            hedged(self.latency.slow(), || async {
-                // The first has its slot: waiting for one must not count as being slow, or throttling would double the calls.
-                if sends.fetch_add(1, Ordering::Relaxed) > 0 {
-                    self.slots(target).await;
+        target
+            .call(PUT)
+            .run(|| async {
+                self.slots(target).await;
+                if target.stop.load(Ordering::Relaxed) {
+                    return Err(Trouble::unanswered("the upload ends"));
                 }
-                let begin = Instant::now();
-                let sent = clients
-                    .ebs
-                    .put_snapshot_block()
-                    .snapshot_id(&target.id)
-                    .block_index(block)
-                    .data_length(BLOCK_BYTES as i32)
-                    .checksum(&checksum)
-                    .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
-                    .block_data(ByteStream::from(bytes.clone()))
-                    .send();
-                let answer = self.heed(sent.await.map_err(Trouble::from), &self.puts, target)?;
-                self.latency.note(begin.elapsed());
-                match answer.checksum {
-                    Some(found) if found != checksum => Err(Trouble::unanswered(format!(
-                        "block {index} was acknowledged with the checksum {found} instead of {checksum}"
-                    ))),
-                    _ => Ok(()),
-                }
+                let sends = AtomicUsize::new(0);
+                hedged(self.latency.slow(), || async {
+                    // The first has its slot: waiting for one must not count as being slow, or throttling would double the calls.
+                    if sends.fetch_add(1, Ordering::Relaxed) > 0 {
+                        self.slots(target).await;
+                    }
+                    let begin = Instant::now();
+                    let sent = clients
+                        .ebs
+                        .put_snapshot_block()
+                        .snapshot_id(&target.id)
+                        .block_index(block)
+                        .data_length(BLOCK_BYTES as i32)
+                        .checksum(&checksum)
+                        .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+                        .block_data(ByteStream::from(bytes.clone()))
+                        .send();
+                    let answer = self.heed(sent.await.map_err(Trouble::from), &self.puts, target)?;
+                    self.latency.note(begin.elapsed());
+                    match answer.checksum {
+                        Some(found) if found != checksum => Err(Trouble::unanswered(format!(
+                            "block {index} was acknowledged with the checksum {found} instead of {checksum}"
+                        ))),
+                        _ => Ok(()),
+                    }
+                })
+                .await
             })
             .await
-        })
-        .await
     }
 
     /// Waits until account and snapshot have room for a put.

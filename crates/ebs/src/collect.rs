@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use imagecache_blocks::{Collected, DirectoryStore, Result};
+use imagecache_blocks::{CacheRecord, Collected, DirectoryStore, Result};
+use imagecache_core::Phase;
 
 use crate::calls::Calls;
 use crate::ec2::Described;
@@ -54,7 +55,7 @@ impl Claims {
         let mut unfinished = BTreeSet::new();
         for id in store.cache_ids()? {
             let Some(record) = store.record(&id)? else { continue };
-            if !record.is_ready() {
+            if goes_on(&record) {
                 unfinished.insert(id.to_string());
             }
             if let Some(published) = record.published {
@@ -78,7 +79,12 @@ impl Claims {
     }
 }
 
-/// Removes the journal of a cache that is Ready or gone, unless somebody builds the cache now: its record may be written
+/// Whether the build of a cache may go on from its journal. A failed one never does.
+fn goes_on(record: &CacheRecord) -> bool {
+    !matches!(record.state.phase, Phase::Ready | Phase::Failed(_))
+}
+
+/// Removes the journal of a cache that is Ready, failed or gone, unless somebody builds the cache now: its record may be written
 /// after the records were read.
 fn remove_unused(store: &DirectoryStore, uploads: &Path, cache: &str) -> Result<bool> {
     // What is not named as a cache belongs to none.
@@ -88,7 +94,7 @@ fn remove_unused(store: &DirectoryStore, uploads: &Path, cache: &str) -> Result<
     let Some(_lock) = store.try_lock_cache(&id)? else {
         return Ok(false);
     };
-    if store.record(&id)?.is_some_and(|record| !record.is_ready()) {
+    if store.record(&id)?.is_some_and(|record| goes_on(&record)) {
         return Ok(false);
     }
     journal::remove(uploads, cache).map(|()| true)

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imagecache_blocks::{
-    BlockDigest, DirectoryStore, Error, Published, Result, SnapshotManifest, VolumeReader,
-};
+use imagecache_blocks::{BlockDigest, DirectoryStore, Error, Published, Result, SnapshotManifest, VolumeReader};
 use imagecache_core::ErrorKind;
 use tokio::time::{Instant, sleep};
 

@@ -68,12 +68,7 @@ async fn read(calls: Arc<Calls>, target: Arc<Target>, index: u64, token: String)
     Ok((index, Ok((bytes, digest))))
 }
 
-fn compare(
-    (index, answer): Answer,
-    id: &str,
-    manifest: &SnapshotManifest,
-    visitor: &dyn BlockVisitor,
-) -> Result<()> {
+fn compare((index, answer): Answer, id: &str, manifest: &SnapshotManifest, visitor: &dyn BlockVisitor) -> Result<()> {
     // What lies beyond the volume, or is no longer mapped, is zero.
     let expected = manifest.digest(index).unwrap_or(BlockDigest::ZERO);
     match answer {

@@ -64,7 +64,10 @@ impl Session<'_> {
         // A child is encrypted as its parent is.
         let fits = published.generation < MOST_GENERATIONS
             && (!self.calls.config.wants_encryption()
-                || matches!(self.find(&self.calls.target(&published.id, None)).await?, Found::Completed));
+                || matches!(
+                    self.find(&self.calls.target(&published.id, None)).await?,
+                    Found::Completed
+                ));
         let parent = || Parent {
             manifest: manifest.id.clone(),
             published: published.clone(),
@@ -151,7 +154,9 @@ impl Session<'_> {
     fn is_recorded(&self, snapshot: &str) -> Result<bool> {
         for id in self.store.cache_ids()? {
             // A damaged record is not this cache's trouble.
-            let Ok(Some(record)) = self.store.record(&id) else { continue };
+            let Ok(Some(record)) = self.store.record(&id) else {
+                continue;
+            };
             if record.is_ready() && record.published.is_some_and(|published| published.id == snapshot) {
                 return Ok(true);
             }
@@ -180,7 +185,10 @@ impl Session<'_> {
             return Ok(Found::Gone);
         };
         if self.calls.config.wants_encryption() && !described.encrypted {
-            tracing::warn!(snapshot = target.id, "the snapshot is not encrypted, and the configuration wants that");
+            tracing::warn!(
+                snapshot = target.id,
+                "the snapshot is not encrypted, and the configuration wants that"
+            );
             return Ok(Found::Gone);
         }
         Ok(match described.status.as_str() {

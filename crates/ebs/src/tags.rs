@@ -53,7 +53,11 @@ pub(crate) fn tags(
     all.entry(NAME.to_owned())
         .or_insert_with(|| format!("{MANAGER} {}", purpose.cache));
     all.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    all.extend(purpose.manifest.map(|manifest| (MANIFEST.to_owned(), manifest.to_string())));
+    all.extend(
+        purpose
+            .manifest
+            .map(|manifest| (MANIFEST.to_owned(), manifest.to_string())),
+    );
     all.extend(parent.map(|parent| (PARENT.to_owned(), parent.to_owned())));
     all.into_iter().collect()
 }

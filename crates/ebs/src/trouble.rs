@@ -301,8 +301,18 @@ mod tests {
             (403, "SignatureDoesNotMatch", None, Fail(ErrorKind::Unauthenticated)),
             (400, "RequestExpired", None, Fail(ErrorKind::Unauthenticated)),
             (400, "IncompleteSignature", None, Fail(ErrorKind::Unauthenticated)),
-            (400, "IncompleteSignatureException", None, Fail(ErrorKind::Unauthenticated)),
-            (400, "MissingAuthenticationToken", None, Fail(ErrorKind::Unauthenticated)),
+            (
+                400,
+                "IncompleteSignatureException",
+                None,
+                Fail(ErrorKind::Unauthenticated),
+            ),
+            (
+                400,
+                "MissingAuthenticationToken",
+                None,
+                Fail(ErrorKind::Unauthenticated),
+            ),
             (
                 403,
                 "MissingAuthenticationTokenException",
@@ -373,7 +383,11 @@ mod tests {
 
     #[test]
     fn only_a_missing_snapshot_is_gone() {
-        for (reason, gone) in [(None, true), (Some(NO_SUCH_SNAPSHOT), true), (Some("GRANT_NOT_FOUND"), false)] {
+        for (reason, gone) in [
+            (None, true),
+            (Some(NO_SUCH_SNAPSHOT), true),
+            (Some("GRANT_NOT_FOUND"), false),
+        ] {
             let trouble = Trouble::refused(404, "ResourceNotFoundException", reason.map(str::to_owned), "", None);
             assert_eq!(trouble.is_gone(), gone, "{reason:?}");
         }

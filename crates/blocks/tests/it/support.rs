@@ -130,6 +130,7 @@ pub fn put_record(store: &DirectoryStore, name: &str, edit: impl FnOnce(&mut Cac
         display_name: None,
         phase: Phase::Pending,
         progress: Progress::ZERO,
+        activity: None,
         images: spec.images.clone(),
         resolved: vec![],
         size_gib: 20,

@@ -48,18 +48,26 @@ fn parts(manifest: &SnapshotManifest, count: usize, off: u64) -> Given {
 async fn what_was_sent_ahead_is_not_sent_again() {
     let mut test = Test::start().await;
     let manifest = test.volume(&[(1, 20), (2, 10)], None);
-    test.send_ahead("app:1", &manifest, None, parts(&manifest, 1, 0)).await.unwrap();
+    test.send_ahead("app:1", &manifest, None, parts(&manifest, 1, 0))
+        .await
+        .unwrap();
     assert_eq!(test.fake.calls("PutSnapshotBlock"), 20);
     // Also by another process.
     test.restart(|_| {});
-    test.send_ahead("app:1", &manifest, None, parts(&manifest, 2, 0)).await.unwrap();
+    test.send_ahead("app:1", &manifest, None, parts(&manifest, 2, 0))
+        .await
+        .unwrap();
     assert_eq!(test.fake.calls("PutSnapshotBlock"), 30);
     test.restart(|_| {});
     assert_eq!(test.collect().await.unwrap(), 0, "the journal claims it");
     let published = test.publish("app:1", &manifest).await.unwrap();
     test.assert_equal(&published, &manifest, "ahead");
     let snapshot = test.fake.snapshot(&published.id).unwrap();
-    assert!(snapshot.puts.values().all(|puts| puts.accepted == 1), "{:?}", snapshot.puts);
+    assert!(
+        snapshot.puts.values().all(|puts| puts.accepted == 1),
+        "{:?}",
+        snapshot.puts
+    );
     assert_eq!(test.fake.started(), 1);
     let index = snapshot.tag("imagecache.dev/index").map(str::to_owned);
     assert_eq!(index, Some(manifest.index.to_string()));
@@ -74,7 +82,9 @@ async fn only_new_blocks_are_sent_ahead_on_top_of_a_parent() {
     let sent = test.fake.calls("PutSnapshotBlock");
     let second = test.volume(&[(1, 20), (2, 10)], Some(&first));
     let previous = Some((&first, &one));
-    test.send_ahead("app:2", &second, previous, parts(&second, 2, 0)).await.unwrap();
+    test.send_ahead("app:2", &second, previous, parts(&second, 2, 0))
+        .await
+        .unwrap();
     assert_eq!(test.fake.calls("PutSnapshotBlock") - sent, 10);
     let two = test.publish_on("app:2", &second, (&first, &one)).await;
     test.assert_equal(&two, &second, "on top");
@@ -89,7 +99,9 @@ async fn places_that_turn_out_to_be_others_leave_no_wrong_byte() {
         test.fake.set_encryption_by_default(encrypted);
         let manifest = test.volume(&[(1, 20), (2, 10)], None);
         let end = manifest.blocks.len() as u32;
-        test.send_ahead("app:1", &manifest, None, parts(&manifest, 2, 7)).await.unwrap();
+        test.send_ahead("app:1", &manifest, None, parts(&manifest, 2, 7))
+            .await
+            .unwrap();
         let published = test.publish("app:1", &manifest).await.unwrap();
         test.assert_equal(&published, &manifest, "moved");
         assert_eq!(test.fake.started(), 1);
@@ -122,7 +134,9 @@ async fn what_cannot_be_sent_ahead_is_told_when_it_is_published() {
     let manifest = test.volume(&[(1, 20)], None);
     test.fake
         .inject_every("PutSnapshotBlock", imagecache_fakes::ebs::Fault::AccessDenied, 1);
-    test.send_ahead("app:1", &manifest, None, parts(&manifest, 1, 0)).await.unwrap_err();
+    test.send_ahead("app:1", &manifest, None, parts(&manifest, 1, 0))
+        .await
+        .unwrap_err();
     let error = test.publish("app:1", &manifest).await.unwrap_err();
     assert!(error.to_string().contains("ebs:PutSnapshotBlock"), "{error}");
     test.fake.heal();

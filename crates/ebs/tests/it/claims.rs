@@ -71,7 +71,8 @@ async fn what_is_not_encrypted_is_not_used_once_encryption_is_wanted() {
     let one = test.publish("app:1", &first).await.unwrap();
     test.ready("app:1", &first, &one);
     // One is under way as well.
-    test.fake.inject_every("PutSnapshotBlock", imagecache_fakes::ebs::Fault::AccessDenied, 1);
+    test.fake
+        .inject_every("PutSnapshotBlock", imagecache_fakes::ebs::Fault::AccessDenied, 1);
     let third = test.volume(&[(3, 5)], None);
     test.publish("app:3", &third).await.unwrap_err();
     test.fake.heal();

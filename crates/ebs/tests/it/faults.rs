@@ -199,7 +199,8 @@ async fn a_snapshot_that_does_not_hold_what_was_sent_is_made_anew_a_few_times() 
 #[tokio::test]
 async fn a_block_that_is_refused_is_not_the_users_mistake() {
     let test = Test::start().await;
-    test.fake.inject(PUT, refused("ValidationException", "INVALID_BLOCK"), 1);
+    test.fake
+        .inject(PUT, refused("ValidationException", "INVALID_BLOCK"), 1);
     let manifest = test.volume(&[(1, 4)], None);
     let error = test.publish("app:1", &manifest).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error}");

@@ -113,6 +113,19 @@ async fn too_many_pending_snapshots_of_our_own_are_no_obstacle() {
 }
 
 #[tokio::test]
+async fn what_was_sent_for_a_build_that_failed_goes() {
+    let test = Test::start().await;
+    let manifest = test.volume(&[(1, 4)], None);
+    test.fake.inject_every("PutSnapshotBlock", Fault::AccessDenied, 1);
+    test.publish("app:1", &manifest).await.unwrap_err();
+    test.fake.heal();
+    assert_eq!(test.collect().await.unwrap(), 0, "it goes on");
+    test.fail("app:1");
+    assert_eq!(test.collect().await.unwrap(), 1);
+    assert!(!test.journal("app:1").exists());
+}
+
+#[tokio::test]
 async fn the_journal_of_a_build_that_still_ends_is_left_alone() {
     let mut test = Test::start().await;
     let manifest = test.volume(&[(1, 100)], None);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use imagecache_blocks::{
-    BlockDigest, CacheRecord, Collected, DirectoryStore, Durability, Extent, FinishedVolume, LayerRecord, Part, PartFeed,
-    PartRecord, Published, RecordChange, Result, SnapshotManifest, SnapshotStore as _, Source, SpecRecord, Store as _,
-    UnfinishedVolume, UploadProgress, UploadWatch, VolumeContent, VolumePart, export, write_snapshot,
+    BlockDigest, CacheRecord, Collected, DirectoryStore, Durability, Extent, FinishedVolume, LayerRecord, Part,
+    PartFeed, PartRecord, Published, RecordChange, Result, SnapshotManifest, SnapshotStore as _, Source, SpecRecord,
+    Store as _, UnfinishedVolume, UploadProgress, UploadWatch, VolumeContent, VolumePart, export, write_snapshot,
 };
-use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ImageRef, Phase};
+use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ErrorKind, Failure, ImageRef, Phase};
 use imagecache_ebs::{EbsConfig, EbsStore};
 use imagecache_fakes::ebs::FakeEbs;
 use jiff::Timestamp;
@@ -125,6 +125,22 @@ impl Test {
                 record.state.phase = Phase::Ready;
                 record.snapshot = Some(manifest.id.clone());
                 record.published = Some(published.clone());
+                (RecordChange::Write(Box::new(record), Durability::Durable), ())
+            })
+            .unwrap();
+    }
+
+    /// Makes the cache one that is never built under this key.
+    pub fn fail(&self, name: &str) {
+        let id = self.record(name).id;
+        let failure = Failure {
+            kind: ErrorKind::InvalidSpec,
+            message: "the images need more room".to_owned(),
+        };
+        self.store
+            .update_record(&id, |record| {
+                let mut record = record.unwrap();
+                record.state.phase = Phase::Failed(failure);
                 (RecordChange::Write(Box::new(record), Durability::Durable), ())
             })
             .unwrap();
