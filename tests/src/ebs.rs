@@ -98,20 +98,16 @@ impl Ebs {
     }
 }
 
-/// The blocks that journals in a store name as acknowledged.
-pub fn journalled(store: &Path) -> Result<Vec<u32>> {
-    let dir = store.join(JOURNALS);
-    let mut blocks = Vec::new();
-    if !dir.exists() {
-        return Ok(blocks);
-    }
-    for entry in std::fs::read_dir(dir)? {
-        let text = std::fs::read_to_string(entry?.path())?;
-        // A last line without its end is one that was being written.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        blocks.extend(whole.lines().filter_map(|line| line.parse::<u32>().ok()));
-    }
-    Ok(blocks)
+/// The blocks that the journal of a cache names as acknowledged.
+pub fn journalled(store: &Path, id: &str) -> Result<Vec<u32>> {
+    let text = match std::fs::read_to_string(store.join(JOURNALS).join(format!("{id}.journal"))) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    // A last line without its end is one that was being written.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let index = |line: &str| line.split_once(' ')?.0.parse().ok();
+    Ok(whole.lines().filter_map(index).collect())
 }
 
 /// Whether two files hold the same bytes; what one is longer must be zeros.

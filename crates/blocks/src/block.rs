@@ -1,6 +1,7 @@
 //! Blocks of 512 KiB and their digests.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -55,8 +56,16 @@ impl Serialize for BlockDigest {
 impl<'de> Deserialize<'de> for BlockDigest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for BlockDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let mut raw = [0; 32];
-        hex::decode_to_slice(text.as_ref(), &mut raw).map_err(serde::de::Error::custom)?;
+        hex::decode_to_slice(text, &mut raw).map_err(|error| format!("`{text}` is not a block digest: {error}"))?;
         Ok(Self(raw))
     }
 }

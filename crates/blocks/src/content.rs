@@ -76,6 +76,11 @@ pub(crate) fn index_json<'a>(images: impl IntoIterator<Item = &'a ImageRecord>) 
     serde_json::to_vec(&index).unwrap_or_default()
 }
 
+/// Digest of the `index.json` over `images`: which images a volume is made for.
+pub fn index_digest(images: &[ImageRecord]) -> Digest {
+    Digest::sha256_of(&index_json(images))
+}
+
 /// The images that an `index.json` names, with the reference that each is kept under.
 ///
 /// # Errors

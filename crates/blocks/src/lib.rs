@@ -29,18 +29,21 @@ mod volume_reader;
 
 pub use block::{BLOCK_BYTES, BlockDigest, BlockHasher, Blocks};
 pub use cache_record::{CacheRecord, ImageRecord, LayerReference, References, SpecRecord};
-pub use content::{ImageStack, image_diff_ids, image_stack, stored_images};
+pub use content::{ImageStack, image_diff_ids, image_stack, index_digest, stored_images};
 pub use directory::{DirectoryStore, Durability, Garbage, LockGuard, PartWriter, RecordChange};
 pub use error::{Error, Result};
 pub use export::export;
 pub use part::{Part, chain_ids};
-pub use placement::{PartSize, Placed, Placement, plan_volume};
+pub use placement::{PartSize, Placed, Placement, Placer, plan_volume};
 pub use record::{LayerRecord, PartRecord, PatchRecord};
 pub use snapshot::{Extent, SnapshotId, SnapshotManifest, Source};
-pub use snapshot_store::{BlockVisitor, FinishedVolume, Published, SnapshotStore, UploadProgress, UploadWatch};
+pub use snapshot_store::{
+    BlockVisitor, Collected, Feed, FinishedVolume, PartFeed, PlacedPart, Published, SnapshotStore, UnfinishedVolume,
+    UploadProgress, UploadWatch,
+};
 pub use store::{PartSink, ReadAt, Store};
 pub use verify::{Damage, VerifyReport, verify, verify_published};
-pub use volume::{VolumeContent, VolumePart, write_snapshot};
+pub use volume::{Head, VolumeContent, VolumePart, write_snapshot};
 pub use volume_reader::VolumeReader;
 
 pub(crate) use block::BLOCK;

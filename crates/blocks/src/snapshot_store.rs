@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use imagecache_core::{CacheId, CacheKey};
+use imagecache_core::{CacheId, CacheKey, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::block::BlockDigest;
 use crate::directory::DirectoryStore;
 use crate::error::Result;
+use crate::part::Part;
 use crate::snapshot::SnapshotManifest;
 
 /// A finished volume as it is kept outside the directory. Part of a cache's record.
@@ -38,6 +40,61 @@ pub struct FinishedVolume<'a> {
     pub key: &'a CacheKey,
     /// An older volume of the same lineage, and how it is kept: what did not change is not sent again.
     pub previous: Option<(&'a SnapshotManifest, &'a Published)>,
+}
+
+/// A volume of which only some parts are there.
+#[derive(Clone, Copy, Debug)]
+pub struct UnfinishedVolume<'a> {
+    /// The store that gets its bytes.
+    pub store: &'a DirectoryStore,
+    /// Digest of the `index.json` that it will hold: which images it is made for.
+    pub index: &'a Digest,
+    /// The cache that it is made for.
+    pub cache: &'a CacheId,
+    /// The cache's key.
+    pub key: &'a CacheKey,
+    /// As in [`FinishedVolume`].
+    pub previous: Option<(&'a SnapshotManifest, &'a Published)>,
+}
+
+/// A part of an unfinished volume that is in the store and has its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedPart {
+    /// The part.
+    pub part: Part,
+    /// First block in the volume.
+    pub first_block: u64,
+    /// Digests of its blocks.
+    pub digests: Vec<BlockDigest>,
+}
+
+/// What a [`PartFeed`] has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// One more part.
+    Part(PlacedPart),
+    /// Nothing now; ask again soon.
+    Later,
+    /// Nothing more.
+    End,
+}
+
+/// Gives the parts of an unfinished volume as they get ready.
+pub trait PartFeed: Send + Sync {
+    /// The next part. Does not wait.
+    fn next(&self) -> Feed;
+
+    /// How large the volume will be, as far as one can tell now. Asked once there is a part.
+    fn expected_bytes(&self) -> u64;
+}
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Snapshots that were removed.
+    pub removed: usize,
+    /// Snapshots that nothing needs and that could not be removed now.
+    pub left: usize,
 }
 
 /// How far an upload is.
@@ -73,6 +130,11 @@ pub trait BlockVisitor: Sync {
 
 /// Keeps the finished volumes of caches. Calls may take long and wait for networks: make them off the runtime's threads.
 pub trait SnapshotStore: fmt::Debug + Send + Sync {
+    /// Sends parts of a volume while others are still being built, until `feed` ends. Nothing depends on it: [`publish`](Self::publish)
+    /// sends what is missing, and again what turned out to lie elsewhere. The caller holds the
+    /// cache's lock, as for `publish`.
+    fn send_ahead(&self, volume: &UnfinishedVolume<'_>, feed: &dyn PartFeed, watch: &dyn UploadWatch) -> Result<()>;
+
     /// Keeps a volume and says how. `None`: the directory, which has it already, is all there is.
     ///
     /// A call for the same cache and volume that was interrupted is gone on with. When it returns, the snapshot can be used.
@@ -87,6 +149,6 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync {
         visitor: &dyn BlockVisitor,
     ) -> Result<()>;
 
-    /// Removes what no cache record of `store` needs any more, and returns how many snapshots that were.
-    fn collect(&self, store: &DirectoryStore) -> Result<usize>;
+    /// Removes what no cache record of `store` needs any more. One that cannot be removed does not keep the others.
+    fn collect(&self, store: &DirectoryStore) -> Result<Collected>;
 }

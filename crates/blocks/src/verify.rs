@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use imagecache_core::{CacheId, Digest};
+use imagecache_core::{CacheId, Digest, ErrorKind};
 
 use crate::block::{BLOCK, BLOCK_BYTES, BlockDigest, Blocks};
 use crate::cache_record::CacheRecord;
@@ -127,7 +127,16 @@ pub fn verify_published(
             continue;
         };
         let collector = Collector::default();
-        snapshots.read_back(store, &manifest, Some(&published), &collector)?;
+        match snapshots.read_back(store, &manifest, Some(&published), &collector) {
+            Ok(()) => {}
+            // Somebody deleted it. The others are to be checked all the same.
+            Err(error) if error.kind() == ErrorKind::NotFound => report.damage.push(Damage {
+                path: published.id.into(),
+                reason: error.to_string(),
+                caches: caches.iter().cloned().collect(),
+            }),
+            Err(error) => return Err(error),
+        }
         let (bytes, damage) = collector.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.bytes += bytes;
         report.damage.extend(damage.into_iter().map(|(place, reason)| Damage {

@@ -13,7 +13,7 @@ use crate::content::{INDEX_FILE, OCI_LAYOUT, index_json};
 use crate::directory::{MARKER, marker_json};
 use crate::error::{Error, Result};
 use crate::part::Part;
-use crate::placement::{PartSize, Placement, plan_volume};
+use crate::placement::{HEAD_GROWTH, PartSize, Placement, plan_volume};
 use crate::record::PartRecord;
 use crate::snapshot::{Extent, SnapshotManifest, Source};
 use crate::store::Store;
@@ -32,6 +32,34 @@ pub struct VolumeContent {
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     /// Their layers and patches, in the order in which they should lie.
     pub parts: Vec<VolumePart>,
+    /// The room that was left at the front when parts got their places before all were there.
+    pub head: Option<Head>,
+}
+
+/// What is known of the front of a volume before its parts are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of the superblock and what goes with it.
+    pub header_bytes: u64,
+    /// Blocks that parts leave free at the front.
+    pub blocks: u64,
+}
+
+/// Bytes of metadata for a block of a part (its digest in the part's record), for a part, and for a volume without any.
+const BYTES_PER_BLOCK: u64 = 67;
+const BYTES_PER_PART: u64 = 4_096;
+const BYTES_AT_LEAST: u64 = 64 * 1024;
+
+impl Head {
+    /// Room for the metadata of some `parts`, about `part_bytes` long together, and for blobs. Metadata that turns out to be
+    /// larger goes behind the parts.
+    pub fn for_parts(parts: usize, part_bytes: u64, blob_bytes: u64) -> Self {
+        let header_bytes = u64::from(header_blocks(parts)) * SMALL_BLOCK;
+        let digests = part_bytes.div_ceil(BLOCK_BYTES).saturating_mul(BYTES_PER_BLOCK);
+        let metadata = digests + parts as u64 * BYTES_PER_PART + blob_bytes + BYTES_AT_LEAST;
+        let blocks = (header_bytes + metadata).div_ceil(BLOCK_BYTES) * HEAD_GROWTH;
+        Self { header_bytes, blocks }
+    }
 }
 
 /// A part and its record.
@@ -83,7 +111,13 @@ pub fn write_snapshot(
     };
     let draft = build_tree(content, &parts, &index, &anywhere)?;
     let metadata_bytes = u64::from(Plan::new(&draft).map_err(failed)?.blocks()) * SMALL_BLOCK;
-    let placement = plan_volume(previous, &sizes, header_bytes, metadata_bytes);
+    let placement = plan_volume(
+        previous,
+        &sizes,
+        header_bytes,
+        metadata_bytes,
+        content.head.map(|head| head.blocks),
+    );
     let tree = build_tree(content, &parts, &index, &placement)?;
     let plan = Plan::new(&tree).map_err(failed)?;
     let mut metadata = Vec::with_capacity(usize::try_from(metadata_bytes).unwrap_or(0));

@@ -2,8 +2,11 @@
 
 use crate::block::{BLOCK_BYTES, BlockDigest};
 use crate::error::{Error, IoContext as _, Result};
-use crate::snapshot::{Extent, SnapshotManifest};
-use crate::snapshot_store::{BlockVisitor, FinishedVolume, Published, SnapshotStore, UploadWatch};
+use crate::snapshot::{Extent, SnapshotManifest, Source};
+use crate::snapshot_store::{
+    BlockVisitor, Collected, FinishedVolume, PartFeed, PlacedPart, Published, SnapshotStore, UnfinishedVolume,
+    UploadWatch,
+};
 use crate::store::{ReadAt, Store, read_full};
 use crate::{BLOCK, DirectoryStore};
 
@@ -51,6 +54,22 @@ impl VolumeReader {
         })
     }
 
+    /// Opens one part of a volume that is not finished.
+    pub fn of_part(store: &dyn Store, placed: &PlacedPart) -> Result<Self> {
+        let extent = Extent {
+            first_block: placed.first_block,
+            blocks: placed.digests.len() as u64,
+            source: Source::from(&placed.part),
+        };
+        let open = OpenExtent {
+            extent,
+            source: store.open_part(&placed.part)?,
+            name: placed.part.image_path().display().to_string(),
+            base: 0,
+        };
+        Ok(Self { extents: vec![open] })
+    }
+
     /// Fills `buffer`, which is one block long, with block `index`. What no file holds is zero. Nothing is checked.
     pub fn read(&self, index: u64, buffer: &mut [u8]) -> Result<()> {
         match self.find(index) {
@@ -86,6 +105,10 @@ pub(crate) fn read_block(source: &dyn ReadAt, offset: u64, buffer: &mut [u8]) ->
 
 /// The directory keeps its volumes by reference, so there is nothing to send, and its own collector removes them.
 impl SnapshotStore for DirectoryStore {
+    fn send_ahead(&self, _: &UnfinishedVolume<'_>, _: &dyn PartFeed, _: &dyn UploadWatch) -> Result<()> {
+        Ok(())
+    }
+
     fn publish(&self, _: &FinishedVolume<'_>, _: &dyn UploadWatch) -> Result<Option<Published>> {
         Ok(None)
     }
@@ -114,8 +137,9 @@ impl SnapshotStore for DirectoryStore {
         Ok(())
     }
 
-    fn collect(&self, _: &DirectoryStore) -> Result<usize> {
-        self.collect_garbage().map(|garbage| garbage.snapshots)
+    fn collect(&self, _: &DirectoryStore) -> Result<Collected> {
+        let removed = self.collect_garbage()?.snapshots;
+        Ok(Collected { removed, left: 0 })
     }
 }
 

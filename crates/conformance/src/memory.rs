@@ -72,6 +72,16 @@ impl MemoryProvider {
         }
     }
 
+    /// Lets every running build say what it does.
+    pub fn say(&self, activity: &str) {
+        let mut shared = self.lock();
+        let running = shared
+            .caches
+            .values_mut()
+            .filter(|entry| is_running(&entry.state.phase));
+        running.for_each(|entry| entry.state.activity = Some(activity.to_owned()));
+    }
+
     /// Finishes every running build, the first ones with the faults that were injected.
     pub fn finish_builds(&self) {
         let mut shared = self.lock();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imagecache_core::{CacheState, Digest, LayerProgress, LayerStage, Phase};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -11,6 +11,8 @@ use crate::output::{bytes, note};
 
 /// How often a bar is redrawn from new state; faster than people read.
 pub const REFRESH: Duration = Duration::from_millis(200);
+/// How often a line says what is done besides.
+const ACTIVITY: Duration = Duration::from_secs(2);
 /// Characters of a layer digest that are shown, as Docker does.
 const SHORT_DIGEST_CHARS: usize = 12;
 
@@ -23,6 +25,8 @@ pub enum BuildView {
         screen: MultiProgress,
         /// The bars by layer, in no order; the screen keeps theirs.
         bars: BTreeMap<Digest, ProgressBar>,
+        /// What is done besides, below the bars.
+        activity: Option<ProgressBar>,
     },
     /// A line per transition.
     Lines {
@@ -30,6 +34,8 @@ pub enum BuildView {
         phase: Option<String>,
         /// What was said last of each layer.
         layers: BTreeMap<Digest, LayerStage>,
+        /// When it was last said what is done besides.
+        activity: Option<Instant>,
     },
 }
 
@@ -40,11 +46,13 @@ impl BuildView {
             Self::Bars {
                 screen: MultiProgress::new(),
                 bars: BTreeMap::new(),
+                activity: None,
             }
         } else {
             Self::Lines {
                 phase: None,
                 layers: BTreeMap::new(),
+                activity: None,
             }
         }
     }
@@ -52,7 +60,7 @@ impl BuildView {
     /// Shows what changed.
     pub fn update(&mut self, state: &CacheState) {
         match self {
-            Self::Bars { screen, bars } => {
+            Self::Bars { screen, bars, activity } => {
                 for layer in &state.layers {
                     let bar = bars
                         .entry(layer.digest.clone())
@@ -68,8 +76,16 @@ impl BuildView {
                         }
                     }
                 }
+                if let Some(text) = &state.activity {
+                    let line = activity.get_or_insert_with(|| screen.add(new_line()));
+                    line.set_message(text.clone());
+                }
             }
-            Self::Lines { phase, layers } => {
+            Self::Lines {
+                phase,
+                layers,
+                activity,
+            } => {
                 let now = state.phase.to_string();
                 if phase.as_ref() != Some(&now) {
                     note(&format!("{} {now}", state.id));
@@ -83,13 +99,20 @@ impl BuildView {
                         }
                     }
                 }
+                if let Some(text) = &state.activity
+                    && activity.is_none_or(|last| last.elapsed() >= ACTIVITY)
+                {
+                    *activity = Some(Instant::now());
+                    note(&format!("{} {text}", state.id));
+                }
             }
         }
     }
 
     /// Leaves the screen in order.
     pub fn finish(self, state: &CacheState) {
-        if let Self::Bars { bars, .. } = &self {
+        if let Self::Bars { bars, activity, .. } = &self {
+            activity.iter().for_each(ProgressBar::finish_and_clear);
             for bar in bars.values().filter(|bar| !bar.is_finished()) {
                 match state.phase {
                     Phase::Ready => bar.finish_with_message("done"),
@@ -111,6 +134,14 @@ fn said(stage: LayerStage) -> Option<&'static str> {
 
 fn short(digest: &Digest) -> &str {
     digest.hex().get(..SHORT_DIGEST_CHARS).unwrap_or_default()
+}
+
+fn new_line() -> ProgressBar {
+    let line = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{msg}") {
+        Ok(style) => line.with_style(style),
+        Err(_) => line,
+    }
 }
 
 fn new_bar(layer: &LayerProgress) -> ProgressBar {

@@ -25,6 +25,9 @@ pub struct CacheState {
     pub phase: Phase,
     /// How much of the build is done.
     pub progress: Progress,
+    /// What the build does just now, for people, where there is more to say than a phase and a progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<String>,
     /// The images, as asked for.
     pub images: Vec<ImageRef>,
     /// The images as they were found, in the same order; empty until they were resolved, or when the provider does not tell.
@@ -62,6 +65,7 @@ impl CacheState {
             display_name: spec.display_name.clone(),
             phase: Phase::Pending,
             progress: Progress::ZERO,
+            activity: None,
             images: spec.images.clone(),
             resolved: Vec::new(),
             size_gib: spec.size_gib,

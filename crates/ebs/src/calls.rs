@@ -1,14 +1,15 @@
 //! One function for each call of the EBS direct APIs, and the patience that each needs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm, Tag};
 use bytes::Bytes;
-use imagecache_blocks::{BLOCK_BYTES, BlockDigest, Error, Result};
-use imagecache_core::{ErrorKind, chain};
+use imagecache_blocks::{BLOCK_BYTES, BlockDigest, Result};
+use imagecache_core::chain;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::checksum::block_checksum;
@@ -17,7 +18,7 @@ use crate::connection::{Clients, Connection};
 use crate::ec2::{Described, Selection};
 use crate::pace::Pace;
 use crate::retry::{Call, hedged};
-use crate::trouble::Trouble;
+use crate::trouble::{Action, Trouble};
 
 /// Quota of ListSnapshotBlocks for an account.
 const LISTS_PER_SECOND: u32 = 50;
@@ -49,6 +50,8 @@ pub(crate) struct Calls {
     gets: Pace,
     lists: Pace,
     latency: Latency,
+    /// Blocks that may be in memory, over all uploads and reads of the process.
+    pub(crate) room: Semaphore,
 }
 
 /// A snapshot that is being written or read, with its own quota.
@@ -56,7 +59,20 @@ pub(crate) struct Calls {
 pub(crate) struct Target {
     pub(crate) id: String,
     pub(crate) fresh_until: Option<Instant>,
+    /// Once true, calls that are under way are the last.
+    pub(crate) stop: AtomicBool,
     pace: Pace,
+}
+
+impl Target {
+    fn call(&self, action: &'static str) -> Call<'_> {
+        Call {
+            action,
+            what: &self.id,
+            fresh_until: self.fresh_until,
+            stop: Some(&self.stop),
+        }
+    }
 }
 
 impl Calls {
@@ -67,6 +83,7 @@ impl Calls {
             gets: pace(),
             lists: Pace::new(LISTS_PER_SECOND),
             latency: Latency::default(),
+            room: Semaphore::new(config.in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             connection,
             config,
         }
@@ -76,26 +93,22 @@ impl Calls {
         Target {
             id: id.to_owned(),
             fresh_until,
-            pace: Pace::new(self.config.blocks_per_second),
+            stop: AtomicBool::new(false),
+            pace: Pace::new(self.config.snapshot_rate()),
         }
     }
 
     /// StartSnapshot; gives the id. The same token gives the same snapshot again.
-    pub(crate) async fn start(&self, new: &NewSnapshot<'_>) -> Result<String> {
-        let clients = self.connection.clients().await?;
+    pub(crate) async fn start(&self, new: &NewSnapshot<'_>) -> Result<String, Trouble> {
+        let clients = self.clients().await?;
         let tags: Vec<Tag> = new
             .tags
             .iter()
             .map(|(key, value)| Tag::builder().key(key).value(value).build())
             .collect();
         let gib = i64::try_from(new.device_bytes.div_ceil(GIB)).unwrap_or(i64::MAX);
-        let call = Call {
-            action: "ebs:StartSnapshot",
-            what: "a new snapshot",
-            fresh_until: None,
-        };
-        let started = call
-            .finish(|| async {
+        let started = Call::new(START, NEW)
+            .run(|| async {
                 let mut request = clients
                     .ebs
                     .start_snapshot()
@@ -119,15 +132,17 @@ impl Calls {
             let message = format!(
                 "EBS starts a snapshot with blocks of {block_size:?} bytes; this program knows blocks of {BLOCK_BYTES}"
             );
-            return Err(Error::Service {
-                kind: ErrorKind::Unsupported,
-                message,
-            });
+            return Err(Trouble::unsupported(message));
         }
-        started.snapshot_id.ok_or_else(|| Error::Service {
-            kind: ErrorKind::Internal,
-            message: "EBS started a snapshot and did not tell its id".to_owned(),
-        })
+        let nameless = || Trouble::unanswered("EBS started a snapshot and did not tell its id");
+        started.snapshot_id.ok_or_else(nameless)
+    }
+
+    async fn clients(&self) -> Result<&Clients, Trouble> {
+        self.connection
+            .clients()
+            .await
+            .map_err(|error| Trouble::configuration(&error))
     }
 
     /// PutSnapshotBlock, at the pace that account and snapshot allow, a slow one twice.
@@ -138,48 +153,44 @@ impl Calls {
         digest: &BlockDigest,
         bytes: &Bytes,
     ) -> Result<(), Trouble> {
-        let clients = self
-            .connection
-            .clients()
-            .await
-            .map_err(|error| Trouble::unanswered(chain(&error)))?;
+        let clients = self.clients().await?;
         let (block, checksum) = (number(index)?, block_checksum(digest));
-        let call = Call {
-            action: PUT,
-            what: &target.id,
-            fresh_until: target.fresh_until,
-        };
-        call.run(|| async {
-            self.slots(target).await;
-            let sends = AtomicUsize::new(0);
-            hedged(self.latency.slow(), || async {
-                // The first has its slot: waiting for one must not count as being slow, or throttling would double the calls.
-                if sends.fetch_add(1, Ordering::Relaxed) > 0 {
-                    self.slots(target).await;
+        target
+            .call(PUT)
+            .run(|| async {
+                self.slots(target).await;
+                if target.stop.load(Ordering::Relaxed) {
+                    return Err(Trouble::unanswered("the upload ends"));
                 }
-                let begin = Instant::now();
-                let sent = clients
-                    .ebs
-                    .put_snapshot_block()
-                    .snapshot_id(&target.id)
-                    .block_index(block)
-                    .data_length(BLOCK_BYTES as i32)
-                    .checksum(&checksum)
-                    .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
-                    .block_data(ByteStream::from(bytes.clone()))
-                    .send();
-                let answer = self.heed(sent.await.map_err(Trouble::from), &self.puts, target)?;
-                self.latency.note(begin.elapsed());
-                match answer.checksum {
-                    Some(found) if found != checksum => Err(Trouble::unanswered(format!(
-                        "block {index} was acknowledged with the checksum {found} instead of {checksum}"
-                    ))),
-                    _ => Ok(()),
-                }
+                let sends = AtomicUsize::new(0);
+                hedged(self.latency.slow(), || async {
+                    // The first has its slot: waiting for one must not count as being slow, or throttling would double the calls.
+                    if sends.fetch_add(1, Ordering::Relaxed) > 0 {
+                        self.slots(target).await;
+                    }
+                    let begin = Instant::now();
+                    let sent = clients
+                        .ebs
+                        .put_snapshot_block()
+                        .snapshot_id(&target.id)
+                        .block_index(block)
+                        .data_length(BLOCK_BYTES as i32)
+                        .checksum(&checksum)
+                        .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
+                        .block_data(ByteStream::from(bytes.clone()))
+                        .send();
+                    let answer = self.heed(sent.await.map_err(Trouble::from), &self.puts, target)?;
+                    self.latency.note(begin.elapsed());
+                    match answer.checksum {
+                        Some(found) if found != checksum => Err(Trouble::unanswered(format!(
+                            "block {index} was acknowledged with the checksum {found} instead of {checksum}"
+                        ))),
+                        _ => Ok(()),
+                    }
+                })
+                .await
             })
             .await
-        })
-        .await
     }
 
     /// Waits until account and snapshot have room for a put.
@@ -188,20 +199,14 @@ impl Calls {
         target.pace.slot().await;
     }
 
-    /// CompleteSnapshot for `count` blocks with this LINEAR checksum.
-    pub(crate) async fn complete(&self, target: &Target, count: usize, checksum: &str) -> Result<(), Trouble> {
-        let clients = self
-            .connection
-            .clients()
-            .await
-            .map_err(|error| Trouble::unanswered(chain(&error)))?;
-        let count = number(count as u64)?;
-        let call = Call {
-            action: COMPLETE,
-            what: &target.id,
-            fresh_until: target.fresh_until,
-        };
-        call.run(|| async {
+    /// CompleteSnapshot for `count` blocks with this LINEAR checksum. An error comes with whether an earlier attempt, whose
+    /// answer is not known, may have done it.
+    pub(crate) async fn complete(&self, target: &Target, count: usize, checksum: &str) -> Result<(), (Trouble, bool)> {
+        let clients = self.clients().await.map_err(|trouble| (trouble, false))?;
+        let count = number(count as u64).map_err(|trouble| (trouble, false))?;
+        let unclear = AtomicBool::new(false);
+        let call = target.call(COMPLETE);
+        let completed = call.run(|| async {
             let request = clients
                 .ebs
                 .complete_snapshot()
@@ -210,94 +215,81 @@ impl Calls {
                 .checksum(checksum)
                 .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
                 .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear);
-            request.send().await.map_err(Trouble::from)
-        })
-        .await
-        .map(drop)
-    }
-
-    /// ListSnapshotBlocks, all pages: index and token of every block that was ever written.
-    pub(crate) async fn list_blocks(&self, target: &Target) -> Result<Vec<(u64, String)>> {
-        let clients = self.connection.clients().await?;
-        let call = Call {
-            action: "ebs:ListSnapshotBlocks",
-            what: &target.id,
-            fresh_until: target.fresh_until,
-        };
-        let mut blocks = Vec::new();
-        let mut next: Option<String> = None;
-        // A page may be short or empty and still not be the last one.
-        loop {
-            let page = call
-                .finish(|| async {
-                    self.lists.slot().await;
-                    let request = clients
-                        .ebs
-                        .list_snapshot_blocks()
-                        .snapshot_id(&target.id)
-                        .max_results(PAGE);
-                    self.heed(
-                        request.set_next_token(next.clone()).send().await.map_err(Trouble::from),
-                        &self.lists,
-                        target,
-                    )
-                })
-                .await?;
-            for block in page.blocks.unwrap_or_default() {
-                let index = block.block_index.and_then(|index| u64::try_from(index).ok());
-                blocks.extend(index.zip(block.block_token));
+            let answer = request.send().await.map_err(Trouble::from);
+            if answer.as_ref().is_err_and(|trouble| trouble.action == Action::Again) {
+                unclear.store(true, Ordering::Relaxed);
             }
-            next = page.next_token;
-            if next.is_none() {
-                return Ok(blocks);
-            }
+            answer
+        });
+        match completed.await {
+            Ok(_) => Ok(()),
+            Err(trouble) => Err((trouble, unclear.into_inner())),
         }
     }
 
-    /// GetSnapshotBlock; the bytes have the checksum that came with them.
-    pub(crate) async fn get(&self, target: &Target, index: u64, token: &str) -> Result<Bytes> {
+    /// One page of ListSnapshotBlocks: index and token of blocks that were ever written, ascending, and where the next page is.
+    /// A page may be short or empty and still not be the last one.
+    pub(crate) async fn list_blocks(&self, target: &Target, page: Option<String>) -> Result<Page> {
+        let call = target.call("ebs:ListSnapshotBlocks");
         let clients = self.connection.clients().await?;
-        let call = Call {
-            action: GET,
-            what: &target.id,
-            fresh_until: target.fresh_until,
+        let found = call
+            .finish(|| async {
+                self.lists.slot().await;
+                let request = clients
+                    .ebs
+                    .list_snapshot_blocks()
+                    .snapshot_id(&target.id)
+                    .max_results(PAGE);
+                let sent = request.set_next_token(page.clone()).send().await;
+                self.heed(sent.map_err(Trouble::from), &self.lists, target)
+            })
+            .await?;
+        let of = |block: aws_sdk_ebs::types::Block| {
+            let index = block.block_index.and_then(|index| u64::try_from(index).ok());
+            index.zip(block.block_token)
         };
-        call.finish(|| async {
-            self.gets.slot().await;
-            target.pace.slot().await;
-            let request = clients
-                .ebs
-                .get_snapshot_block()
-                .snapshot_id(&target.id)
-                .block_index(number(index)?)
-                .block_token(token);
-            let answer = self.heed(request.send().await.map_err(Trouble::from), &self.gets, target)?;
-            let body = answer
-                .block_data
-                .collect()
-                .await
-                .map_err(|error| Trouble::unanswered(chain(&error)))?;
-            let (bytes, checksum) = (body.into_bytes(), answer.checksum);
-            let hashed = tokio::task::spawn_blocking(move || {
-                let right = bytes.len() as u64 == BLOCK_BYTES
-                    && checksum.is_none_or(|checksum| checksum == block_checksum(&BlockDigest::of(&bytes)));
-                right.then_some(bytes)
-            });
-            let wrong = || Trouble::unanswered(format!("block {index} does not have the checksum that came with it"));
-            hashed.await.ok().flatten().ok_or_else(wrong)
+        Ok(Page {
+            blocks: found.blocks.unwrap_or_default().into_iter().filter_map(of).collect(),
+            next: found.next_token,
         })
-        .await
+    }
+
+    /// GetSnapshotBlock; the bytes have the checksum that came with them.
+    pub(crate) async fn get(&self, target: &Target, index: u64, token: &str) -> Result<Bytes, Trouble> {
+        let clients = self.clients().await?;
+        target
+            .call(GET)
+            .run(|| async {
+                self.gets.slot().await;
+                target.pace.slot().await;
+                let request = clients
+                    .ebs
+                    .get_snapshot_block()
+                    .snapshot_id(&target.id)
+                    .block_index(number(index)?)
+                    .block_token(token);
+                let answer = self.heed(request.send().await.map_err(Trouble::from), &self.gets, target)?;
+                let body = answer
+                    .block_data
+                    .collect()
+                    .await
+                    .map_err(|error| Trouble::unanswered(chain(&error)))?;
+                let (bytes, checksum) = (body.into_bytes(), answer.checksum);
+                let hashed = tokio::task::spawn_blocking(move || {
+                    let right = bytes.len() as u64 == BLOCK_BYTES
+                        && checksum.is_none_or(|checksum| checksum == block_checksum(&BlockDigest::of(&bytes)));
+                    right.then_some(bytes)
+                });
+                hashed.await.ok().flatten().ok_or_else(|| Trouble::wrong_bytes(index))
+            })
+            .await
     }
 
     /// Describes a snapshot; `None` when there is none. One that was just started is waited for.
     pub(crate) async fn describe(&self, target: &Target) -> Result<Option<Described>> {
         let Clients { ec2, .. } = self.connection.clients().await?;
-        let call = Call {
-            action: DESCRIBE,
-            what: &target.id,
-            fresh_until: target.fresh_until,
-        };
-        match call
+        match target
+            .call(DESCRIBE)
             .run(|| ec2.describe_snapshots(Selection::Id(&target.id), None))
             .await
         {
@@ -310,11 +302,7 @@ impl Calls {
     /// Every snapshot of this account with this tag.
     pub(crate) async fn tagged(&self, key: &str, value: &str) -> Result<Vec<Described>> {
         let Clients { ec2, .. } = self.connection.clients().await?;
-        let call = Call {
-            action: DESCRIBE,
-            what: "the snapshots of this store",
-            fresh_until: None,
-        };
+        let call = Call::new(DESCRIBE, "the snapshots of this store");
         let mut all = Vec::new();
         let mut next: Option<String> = None;
         loop {
@@ -332,11 +320,7 @@ impl Calls {
     /// DeleteSnapshot; one that is not there is fine.
     pub(crate) async fn delete(&self, id: &str) -> Result<()> {
         let Clients { ec2, .. } = self.connection.clients().await?;
-        let call = Call {
-            action: "ec2:DeleteSnapshot",
-            what: id,
-            fresh_until: None,
-        };
+        let call = Call::new("ec2:DeleteSnapshot", id);
         match call.run(|| ec2.delete_snapshot(id)).await {
             Err(trouble) if !trouble.is_gone() => Err(trouble.into_error(call.action, id)),
             _ => Ok(()),
@@ -346,7 +330,7 @@ impl Calls {
     /// Slows down as the service says: the account's pace, or the snapshot's.
     fn heed<T>(&self, answer: Result<T, Trouble>, account: &Pace, target: &Target) -> Result<T, Trouble> {
         if let Err(trouble) = &answer
-            && trouble.action == crate::trouble::Action::SlowDown
+            && trouble.action == Action::SlowDown
         {
             match trouble.reason.as_deref() {
                 Some(RESOURCE_THROTTLE) => target.pace.throttled(),
@@ -357,6 +341,16 @@ impl Calls {
     }
 }
 
+/// A page of a list of blocks.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) blocks: Vec<(u64, String)>,
+    pub(crate) next: Option<String>,
+}
+
+pub(crate) const START: &str = "ebs:StartSnapshot";
+/// What a snapshot is called before it has an id.
+pub(crate) const NEW: &str = "a new snapshot";
 pub(crate) const PUT: &str = "ebs:PutSnapshotBlock";
 pub(crate) const GET: &str = "ebs:GetSnapshotBlock";
 pub(crate) const COMPLETE: &str = "ebs:CompleteSnapshot";

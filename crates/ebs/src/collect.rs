@@ -5,33 +5,37 @@
 //! direct APIs treat a deleted parent of a *pending* snapshot is not documented, so parents stay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use imagecache_blocks::{DirectoryStore, Result};
+use imagecache_blocks::{CacheRecord, Collected, DirectoryStore, Result};
+use imagecache_core::Phase;
 
 use crate::calls::Calls;
 use crate::ec2::Described;
 use crate::journal;
 use crate::tags;
 
-/// Removes what is not needed and returns how many snapshots that were.
-pub(crate) async fn collect(calls: &Calls, owner: &str, store: &DirectoryStore) -> Result<usize> {
+/// Removes what is not needed.
+pub(crate) async fn collect(calls: &Calls, owner: &str, store: &DirectoryStore) -> Result<Collected> {
     // The order matters. A snapshot in this list had its journal before it was started; a journal goes away after the record
-    // names the snapshot. So what is alive is seen in the journals, or then in the records.
+    // names the snapshot. So what is alive is seen in the journals, or then in the records. An upload may claim the snapshot of
+    // another cache, and then looks whether that cache is still there; so a claim that is not in the journals that are read
+    // after the records is of an upload that finds its cache gone.
     let listed = calls.tagged(tags::OWNER, owner).await?;
     let claims = Claims::read(store)?;
-    let mut removed = 0;
+    let mut done = Collected::default();
     for id in unneeded(&listed, &claims) {
         match calls.delete(&id).await {
-            Ok(()) => removed += 1,
+            Ok(()) => done.removed += 1,
             // One that is in use, for example by a machine image, must not keep the others.
-            Err(error) => tracing::warn!(
-                snapshot = id,
-                error = &error as &dyn std::error::Error,
-                "an EBS snapshot cannot be deleted"
-            ),
+            Err(error) => {
+                done.left += 1;
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(snapshot = id, error, "an EBS snapshot cannot be deleted");
+            }
         }
     }
-    Ok(removed)
+    Ok(done)
 }
 
 /// What is needed.
@@ -42,16 +46,16 @@ struct Claims {
 }
 
 impl Claims {
-    /// Reads journals, then records, and removes journals that are done with. A record that cannot be read stops it all:
-    /// what it needs is unknown.
+    /// Reads journals, records, and journals again, and removes journals that are done with. A record that cannot be read
+    /// stops it all: what it needs is unknown.
     fn read(store: &DirectoryStore) -> Result<Self> {
         let uploads = store.uploads()?;
-        let journals = journal::all(&uploads)?;
+        let before = journal::all(&uploads)?;
         let mut claims = Self::default();
         let mut unfinished = BTreeSet::new();
         for id in store.cache_ids()? {
             let Some(record) = store.record(&id)? else { continue };
-            if !record.is_ready() {
+            if goes_on(&record) {
                 unfinished.insert(id.to_string());
             }
             if let Some(published) = record.published {
@@ -59,12 +63,13 @@ impl Claims {
                 claims.snapshots.extend(published.parent);
             }
         }
-        for (cache, header, progress) in journals {
-            if !unfinished.contains(&cache) {
-                journal::remove(&uploads, &cache)?;
+        let after = journal::all(&uploads)?;
+        for (cache, header, progress) in before.into_iter().chain(after) {
+            if !unfinished.contains(&cache) && remove_unused(store, &uploads, &cache)? {
                 continue;
             }
-            claims.snapshots.extend(progress.snapshot);
+            claims.snapshots.extend(progress.snapshot.map(|started| started.id));
+            claims.snapshots.extend(progress.shared);
             if let Some(header) = header {
                 claims.tokens.insert(header.token);
                 claims.snapshots.extend(header.parent.map(|parent| parent.published.id));
@@ -72,6 +77,27 @@ impl Claims {
         }
         Ok(claims)
     }
+}
+
+/// Whether the build of a cache may go on from its journal. A failed one never does.
+fn goes_on(record: &CacheRecord) -> bool {
+    !matches!(record.state.phase, Phase::Ready | Phase::Failed(_))
+}
+
+/// Removes the journal of a cache that is Ready, failed or gone, unless somebody builds the cache now: its record may be written
+/// after the records were read.
+fn remove_unused(store: &DirectoryStore, uploads: &Path, cache: &str) -> Result<bool> {
+    // What is not named as a cache belongs to none.
+    let Ok(id) = cache.parse() else {
+        return journal::remove(uploads, cache).map(|()| true);
+    };
+    let Some(_lock) = store.try_lock_cache(&id)? else {
+        return Ok(false);
+    };
+    if store.record(&id)?.is_some_and(|record| goes_on(&record)) {
+        return Ok(false);
+    }
+    journal::remove(uploads, cache).map(|()| true)
 }
 
 /// Those of `listed` that nothing needs, children before their parents.

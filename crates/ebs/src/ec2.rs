@@ -37,6 +37,7 @@ pub(crate) struct Described {
     pub(crate) id: String,
     pub(crate) status: String,
     pub(crate) message: String,
+    pub(crate) encrypted: bool,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
@@ -241,6 +242,7 @@ fn parse_snapshot(item: &mut ScopedDecoder<'_, '_>) -> Option<Described> {
             "snapshotId" => found.id = text_of(&mut field)?,
             "status" => found.status = text_of(&mut field)?,
             "statusMessage" => found.message = text_of(&mut field)?,
+            "encrypted" => found.encrypted = text_of(&mut field)? == "true",
             "tagSet" => {
                 while let Some(mut tag) = field.next_tag() {
                     let (mut key, mut value) = (String::new(), String::new());
@@ -300,7 +302,7 @@ mod tests {
               <requestId>59dbff89-35bd-4eac-99ed-be587EXAMPLE</requestId>
               <snapshotSet><item>
                 <snapshotId>snap-1234567890abcdef0</snapshotId><volumeId>vol-1</volumeId>
-                <status>pending</status><startTime>2013-07-15T12:00:00.000Z</startTime><progress>30%</progress>
+                <status>pending</status><encrypted>true</encrypted><startTime>2013-07-15T12:00:00.000Z</startTime><progress>30%</progress>
                 <ownerId>111122223333</ownerId><volumeSize>15</volumeSize><description>a &amp; b</description>
                 <tagSet><item><key>Name</key><value>demo &lt;1&gt;</value></item><item><key>empty</key><value/></item></tagSet>
               </item><item><snapshotId>snap-2</snapshotId><status>error</status><statusMessage>no key</statusMessage></item></snapshotSet>
@@ -312,12 +314,14 @@ mod tests {
             id: "snap-1234567890abcdef0".to_owned(),
             status: "pending".to_owned(),
             message: String::new(),
+            encrypted: true,
             tags: tags.into(),
         };
         let second = Described {
             id: "snap-2".to_owned(),
             status: "error".to_owned(),
             message: "no key".to_owned(),
+            encrypted: false,
             tags: BTreeMap::new(),
         };
         assert_eq!(snapshots, [first, second]);

@@ -1,30 +1,35 @@
 //! What is known of an upload under way, in a file that survives a kill.
 //!
 //! ```text
-//! {"version":1,"token":"…",…}     written and synced before the snapshot is asked for
-//! snapshot snap-0123…             its id, as soon as it is known
-//! 17                              a block that the service acknowledged, one a line, in any order
-//! complete                        CompleteSnapshot is about to be called
+//! {"version":2,"token":"…",…}       written and synced before the snapshot is asked for
+//! snapshot snap-0123… 2026-…        its id, as soon as it is known, and when that was
+//! 17 07854d2f…                      a block that the service acknowledged, with its digest, one a line, in any order
+//! complete snap-4567…               CompleteSnapshot is about to be called for this volume
+//! shared snap-89ab…                 claims the snapshot of another cache, which holds the same volume
+//! unshared                          no longer
 //! ```
 //!
-//! A line counts once its end is there, so a torn last line is no line. A block is written down with a plain `write`, which
-//! survives the death of the process; the disk is waited for now and then. After a power cut some blocks are sent again, which
-//! the service allows. EBS cannot list the blocks of a pending snapshot, so this is the only way to go on.
+//! A line counts once its end is there, so a torn last line is no line. A block is written down with a plain `write` by the task
+//! that got the answer, before anything else is done: it survives the death of the process. The disk is waited for now and
+//! then. After a power cut some blocks are sent again, which the service allows. EBS cannot list the blocks of a pending
+//! snapshot, so this is the only way to go on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use imagecache_blocks::{Error, Published, Result, SnapshotId};
+use imagecache_blocks::{BlockDigest, Error, Published, Result, SnapshotId};
+use imagecache_core::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-const VERSION: u32 = 1;
-/// Acknowledged blocks after which the disk is waited for: one second at the full rate.
-const SYNC_EVERY: usize = 1_000;
+const VERSION: u32 = 2;
 const SNAPSHOT: &str = "snapshot ";
-const COMPLETE: &str = "complete";
+const COMPLETE: &str = "complete ";
+const SHARED: &str = "shared ";
+const UNSHARED: &str = "unshared";
 const EXTENSION: &str = "journal";
 
 /// What an upload is; never changes.
@@ -33,8 +38,10 @@ pub(crate) struct Header {
     version: u32,
     /// The idempotency token of StartSnapshot, also the tag by which the snapshot is known to be claimed.
     pub(crate) token: String,
-    /// The volume.
-    pub(crate) manifest: SnapshotId,
+    /// Digest of the volume's index: which images it is made for.
+    pub(crate) index: Digest,
+    /// The volume; `None` when the upload began before all of it was there. What differs in the end is sent again.
+    pub(crate) manifest: Option<SnapshotId>,
     /// Size of the device.
     pub(crate) device_bytes: u64,
     /// What it is made on top of.
@@ -53,7 +60,8 @@ pub(crate) struct Parent {
 impl Header {
     pub(crate) fn new(
         token: String,
-        manifest: SnapshotId,
+        index: Digest,
+        manifest: Option<SnapshotId>,
         device_bytes: u64,
         parent: Option<Parent>,
         started_at: Timestamp,
@@ -61,6 +69,7 @@ impl Header {
         Self {
             version: VERSION,
             token,
+            index,
             manifest,
             device_bytes,
             parent,
@@ -73,21 +82,34 @@ impl Header {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The snapshot, once it is known.
-    pub(crate) snapshot: Option<String>,
-    /// Blocks that the service acknowledged.
-    pub(crate) acknowledged: BTreeSet<u64>,
-    /// Whether CompleteSnapshot may have been called.
-    pub(crate) completing: bool,
+    pub(crate) snapshot: Option<Started>,
+    /// Blocks that the service acknowledged, and what is in them.
+    pub(crate) acknowledged: BTreeMap<u64, BlockDigest>,
+    /// The volume for which CompleteSnapshot may have been called.
+    pub(crate) completing: Option<SnapshotId>,
+    /// The snapshot of another cache that is claimed.
+    pub(crate) shared: Option<String>,
 }
 
-/// An open journal. Whoever holds the cache's lock writes it.
-#[derive(Debug)]
+/// A snapshot, and when its id was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Started {
+    pub(crate) id: String,
+    pub(crate) at: Timestamp,
+}
+
+/// An open journal. Whoever holds the cache's lock writes it; clones are the same journal.
+#[derive(Clone, Debug)]
 pub(crate) struct Journal {
-    path: PathBuf,
+    pub(crate) header: Arc<Header>,
+    path: Arc<Path>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
     file: File,
-    unsynced: usize,
-    pub(crate) header: Header,
-    pub(crate) progress: Progress,
+    progress: Progress,
 }
 
 impl Journal {
@@ -112,13 +134,7 @@ impl Journal {
             Ok(file)
         };
         let file = written().map_err(|error| Error::io("write", &path, error))?;
-        Ok(Self {
-            path,
-            file,
-            unsynced: 0,
-            header,
-            progress: Progress::default(),
-        })
+        Ok(Self::over(path, header, file, Progress::default()))
     }
 
     /// Goes on with the journal at `path`; `None` when there is none that can be read.
@@ -132,52 +148,75 @@ impl Journal {
             Ok(file)
         });
         let file = opened.map_err(|error| Error::io("open", &path, error))?;
-        Ok(Some(Self {
-            path,
-            file,
-            unsynced: 0,
-            header,
-            progress,
-        }))
+        Ok(Some(Self::over(path, header, file, progress)))
     }
 
-    /// Notes the snapshot's id.
-    pub(crate) fn started(&mut self, snapshot: &str) -> Result<()> {
-        self.line(&format!("{SNAPSHOT}{snapshot}"))?;
-        self.progress.snapshot = Some(snapshot.to_owned());
-        self.sync()
-    }
-
-    /// Notes a block that the service has.
-    pub(crate) fn acknowledged(&mut self, index: u64) -> Result<()> {
-        self.line(&index.to_string())?;
-        self.progress.acknowledged.insert(index);
-        self.unsynced += 1;
-        if self.unsynced >= SYNC_EVERY {
-            self.sync()
-        } else {
-            Ok(())
+    fn over(path: PathBuf, header: Header, file: File, progress: Progress) -> Self {
+        Self {
+            header: Arc::new(header),
+            path: path.into(),
+            state: Arc::new(Mutex::new(State { file, progress })),
         }
     }
 
-    /// Notes that CompleteSnapshot is about to be called.
-    pub(crate) fn completing(&mut self) -> Result<()> {
-        self.line(COMPLETE)?;
-        self.progress.completing = true;
+    /// How far the upload is.
+    pub(crate) fn progress(&self) -> Progress {
+        self.state().progress.clone()
+    }
+
+    /// Notes the snapshot's id.
+    pub(crate) fn started(&self, snapshot: &str) -> Result<()> {
+        let started = Started {
+            id: snapshot.to_owned(),
+            at: Timestamp::now(),
+        };
+        self.line(&format!("{SNAPSHOT}{snapshot} {}", started.at), |progress| {
+            progress.snapshot = Some(started);
+        })?;
         self.sync()
     }
 
-    fn line(&mut self, text: &str) -> Result<()> {
-        // One write, so that a kill leaves the whole line or a torn one, never a mixture of two.
-        let written = self.file.write_all(format!("{text}\n").as_bytes());
-        written.map_err(|error| Error::io("write", &self.path, error))
+    /// Notes a block that the service has. Does not wait for the disk.
+    pub(crate) fn acknowledged(&self, index: u64, digest: BlockDigest) -> Result<()> {
+        self.line(&format!("{index} {digest}"), |progress| {
+            progress.acknowledged.insert(index, digest);
+        })
     }
 
-    fn sync(&mut self) -> Result<()> {
-        self.unsynced = 0;
-        self.file
-            .sync_data()
-            .map_err(|error| Error::io("write", &self.path, error))
+    /// Notes that CompleteSnapshot is about to be called.
+    pub(crate) fn completing(&self, manifest: &SnapshotId) -> Result<()> {
+        self.line(&format!("{COMPLETE}{manifest}"), |progress| {
+            progress.completing = Some(manifest.clone());
+        })?;
+        self.sync()
+    }
+
+    /// Claims the snapshot of another cache, or gives it up again.
+    pub(crate) fn share(&self, snapshot: Option<&str>) -> Result<()> {
+        let text = snapshot.map_or_else(|| UNSHARED.to_owned(), |id| format!("{SHARED}{id}"));
+        self.line(&text, |progress| progress.shared = snapshot.map(str::to_owned))?;
+        self.sync()
+    }
+
+    /// Waits for the disk. Blocks.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let file = self.state().file.try_clone();
+        // Not under the lock, which blocks that arrive need.
+        let synced = file.and_then(|file| file.sync_data());
+        synced.map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    fn line(&self, text: &str, note: impl FnOnce(&mut Progress)) -> Result<()> {
+        let mut state = self.state();
+        // One write, so that a kill leaves the whole line or a torn one, never a mixture of two.
+        let written = state.file.write_all(format!("{text}\n").as_bytes());
+        written.map_err(|error| Error::io("write", &self.path, error))?;
+        note(&mut state.progress);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,19 +243,34 @@ fn parse(bytes: &[u8]) -> Option<(Header, Progress, u64)> {
         let Some(text) = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok()) else {
             break;
         };
-        if let Some(snapshot) = text.strip_prefix(SNAPSHOT) {
-            progress.snapshot = Some(snapshot.to_owned());
-        } else if text == COMPLETE {
-            progress.completing = true;
-        } else if let Ok(index) = text.parse() {
-            progress.acknowledged.insert(index);
-        } else {
+        if apply(text, &mut progress).is_none() {
             // A disk that lost power may leave anything; what follows is not trusted.
             break;
         }
         valid += line.len() as u64;
     }
     Some((header, progress, valid))
+}
+
+/// Takes a line over; `None` when it is none.
+fn apply(text: &str, progress: &mut Progress) -> Option<()> {
+    if let Some(rest) = text.strip_prefix(SNAPSHOT) {
+        let (id, at) = rest.split_once(' ')?;
+        progress.snapshot = Some(Started {
+            id: id.to_owned(),
+            at: at.parse().ok()?,
+        });
+    } else if let Some(manifest) = text.strip_prefix(COMPLETE) {
+        progress.completing = Some(manifest.parse().ok()?);
+    } else if let Some(snapshot) = text.strip_prefix(SHARED) {
+        progress.shared = Some(snapshot.to_owned());
+    } else if text == UNSHARED {
+        progress.shared = None;
+    } else {
+        let (index, digest) = text.split_once(' ')?;
+        progress.acknowledged.insert(index.parse().ok()?, digest.parse().ok()?);
+    }
+    Some(())
 }
 
 /// Every journal in `uploads`: the cache's id as text, and what it claims.
@@ -247,21 +301,37 @@ pub(crate) fn remove(uploads: &Path, cache: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use imagecache_blocks::BlockDigest;
     use proptest::prelude::*;
 
     use super::*;
 
     fn header() -> Header {
         let manifest = SnapshotId::of(524_288, &[BlockDigest::ZERO]);
-        Header::new("token".to_owned(), manifest, 1 << 30, None, Timestamp::UNIX_EPOCH)
+        let index = Digest::sha256_of(b"index");
+        Header::new(
+            "token".to_owned(),
+            index,
+            Some(manifest),
+            1 << 30,
+            None,
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    fn digest(index: u64) -> BlockDigest {
+        BlockDigest::of(&index.to_le_bytes())
+    }
+
+    fn with_digests(blocks: &[u64]) -> BTreeMap<u64, BlockDigest> {
+        blocks.iter().map(|index| (*index, digest(*index))).collect()
     }
 
     fn written(directory: &Path, blocks: &[u64]) -> (PathBuf, Vec<u8>) {
         let path = Journal::path(directory, "imc-1");
-        let mut journal = Journal::create(path.clone(), header()).unwrap();
+        let journal = Journal::create(path.clone(), header()).unwrap();
         journal.started("snap-1").unwrap();
-        blocks.iter().for_each(|block| journal.acknowledged(*block).unwrap());
+        let note = |block: &u64| journal.acknowledged(*block, digest(*block)).unwrap();
+        blocks.iter().for_each(note);
         let bytes = fs::read(&path).unwrap();
         (path, bytes)
     }
@@ -274,16 +344,16 @@ mod tests {
             let (path, bytes) = written(directory.path(), &blocks);
             let length = (bytes.len() as f64 * cut) as usize;
             fs::write(&path, &bytes[..length]).unwrap();
-            let Some(mut journal) = Journal::open(path.clone()).unwrap() else {
+            let Some(journal) = Journal::open(path.clone()).unwrap() else {
                 let first = bytes.iter().position(|byte| *byte == b'\n').unwrap();
                 prop_assert!(length <= first);
                 return Ok(());
             };
-            let kept = journal.progress.acknowledged.clone();
-            prop_assert!((0..=blocks.len()).any(|count| kept == blocks[..count].iter().copied().collect()));
-            journal.acknowledged(200_001).unwrap();
-            let again = Journal::open(path).unwrap().unwrap().progress;
-            let expected: BTreeSet<u64> = kept.into_iter().chain([200_001]).collect();
+            let kept = journal.progress().acknowledged;
+            prop_assert!((0..=blocks.len()).any(|count| kept == with_digests(&blocks[..count])));
+            journal.acknowledged(200_001, digest(200_001)).unwrap();
+            let again = Journal::open(path).unwrap().unwrap().progress();
+            let expected: BTreeMap<u64, BlockDigest> = kept.into_iter().chain([(200_001, digest(200_001))]).collect();
             prop_assert_eq!(again.acknowledged, expected);
         }
     }
@@ -291,16 +361,28 @@ mod tests {
     #[test]
     fn everything_comes_back() {
         let directory = tempfile::tempdir().unwrap();
+        let before = Timestamp::now();
         let (path, _) = written(directory.path(), &[3, 1, 2, 3]);
-        Journal::open(path.clone()).unwrap().unwrap().completing().unwrap();
+        let manifest = SnapshotId::of(0, &[]);
+        let journal = Journal::open(path.clone()).unwrap().unwrap();
+        journal.share(Some("snap-2")).unwrap();
+        journal.share(None).unwrap();
+        journal.share(Some("snap-3")).unwrap();
+        journal.acknowledged(3, digest(7)).unwrap();
+        journal.completing(&manifest).unwrap();
         let journal = Journal::open(path).unwrap().unwrap();
-        assert_eq!(journal.header, header());
+        assert_eq!(*journal.header, header());
+        let found = journal.progress();
+        let started = found.snapshot.clone().unwrap();
+        assert_eq!(started.id, "snap-1");
+        assert!(started.at >= before && started.at <= Timestamp::now(), "{started:?}");
         let expected = Progress {
-            snapshot: Some("snap-1".to_owned()),
-            acknowledged: [1, 2, 3].into(),
-            completing: true,
+            snapshot: Some(started),
+            acknowledged: [(1, digest(1)), (2, digest(2)), (3, digest(7))].into(),
+            completing: Some(manifest),
+            shared: Some("snap-3".to_owned()),
         };
-        assert_eq!(journal.progress, expected);
+        assert_eq!(found, expected, "the last line of a block counts");
         assert_eq!(
             all(directory.path()).unwrap(),
             [("imc-1".to_owned(), Some(header()), expected)]
@@ -314,8 +396,10 @@ mod tests {
     fn what_follows_nonsense_is_not_trusted() {
         let directory = tempfile::tempdir().unwrap();
         let (path, mut bytes) = written(directory.path(), &[1]);
-        bytes.extend(b"\0\0\0\n7\n");
+        bytes.extend(b"\0\0\0\n");
+        bytes.extend(format!("7 {}\n", digest(7)).as_bytes());
         fs::write(&path, bytes).unwrap();
-        assert_eq!(Journal::open(path).unwrap().unwrap().progress.acknowledged, [1].into());
+        let found = Journal::open(path).unwrap().unwrap().progress();
+        assert_eq!(found.acknowledged, with_digests(&[1]));
     }
 }

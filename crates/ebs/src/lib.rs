@@ -5,6 +5,7 @@
 //! goes on where it was. Nothing is Ready before EBS says `completed`, and EBS says so only when the checksum over all blocks is
 //! the one that was computed here.
 
+mod ahead;
 mod calls;
 mod checksum;
 mod collect;
@@ -16,6 +17,7 @@ mod pace;
 mod publish;
 mod read_back;
 mod retry;
+mod session;
 mod tags;
 mod trouble;
 mod upload;
@@ -25,8 +27,8 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use imagecache_blocks::{
-    BlockVisitor, DirectoryStore, Error, FinishedVolume, Published, Result, SnapshotManifest, SnapshotStore,
-    UploadWatch,
+    BlockVisitor, Collected, DirectoryStore, Error, FinishedVolume, PartFeed, Published, Result, SnapshotManifest,
+    SnapshotStore, UnfinishedVolume, UploadWatch,
 };
 use imagecache_core::ErrorKind;
 use tokio::runtime::Handle;
@@ -35,6 +37,8 @@ use calls::Calls;
 pub use config::EbsConfig;
 use connection::Connection;
 use publish::Publication;
+use session::Session;
+use tags::Purpose;
 
 /// Keeps volumes as EBS snapshots. Its calls must be made on a blocking thread of a tokio runtime.
 #[derive(Debug)]
@@ -71,13 +75,41 @@ impl EbsStore {
 }
 
 impl SnapshotStore for EbsStore {
+    fn send_ahead(&self, volume: &UnfinishedVolume<'_>, feed: &dyn PartFeed, watch: &dyn UploadWatch) -> Result<()> {
+        let owner = volume.store.identity()?;
+        let session = Session {
+            calls: &self.calls,
+            store: volume.store,
+            purpose: Purpose {
+                owner: &owner,
+                cache: volume.cache,
+                key: volume.key,
+                index: volume.index,
+                manifest: None,
+            },
+            previous: volume.previous,
+            watch,
+        };
+        Self::wait(ahead::send_ahead(&session, feed))
+    }
+
     fn publish(&self, volume: &FinishedVolume<'_>, watch: &dyn UploadWatch) -> Result<Option<Published>> {
         let owner = volume.store.identity()?;
         let publication = Publication {
-            calls: &self.calls,
-            owner: &owner,
-            volume,
-            watch,
+            session: Session {
+                calls: &self.calls,
+                store: volume.store,
+                purpose: Purpose {
+                    owner: &owner,
+                    cache: volume.cache,
+                    key: volume.key,
+                    index: &volume.manifest.index,
+                    manifest: Some(&volume.manifest.id),
+                },
+                previous: volume.previous,
+                watch,
+            },
+            manifest: volume.manifest,
         };
         Self::wait(publication.run()).map(Some)
     }
@@ -96,7 +128,7 @@ impl SnapshotStore for EbsStore {
         }
     }
 
-    fn collect(&self, store: &DirectoryStore) -> Result<usize> {
+    fn collect(&self, store: &DirectoryStore) -> Result<Collected> {
         let owner = store.identity()?;
         Self::wait(collect::collect(&self.calls, &owner, store))
     }

@@ -1,5 +1,6 @@
 //! Doing a call again while that makes sense, and sending a slow one twice.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -34,6 +35,20 @@ pub(crate) struct Call<'a> {
     pub(crate) what: &'a str,
     /// Until when the snapshot may be unknown.
     pub(crate) fresh_until: Option<Instant>,
+    /// Once true, no other attempt is made.
+    pub(crate) stop: Option<&'a AtomicBool>,
+}
+
+impl<'a> Call<'a> {
+    /// One without patience for new snapshots, that nobody stops.
+    pub(crate) fn new(action: &'static str, what: &'a str) -> Self {
+        Self {
+            action,
+            what,
+            fresh_until: None,
+            stop: None,
+        }
+    }
 }
 
 impl Call<'_> {
@@ -59,7 +74,8 @@ impl Call<'_> {
                     unanswered < ATTEMPTS
                 }
             };
-            if !again {
+            let stopped = self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+            if stopped || !again {
                 return Err(trouble);
             }
             tracing::debug!(
@@ -117,7 +133,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use imagecache_core::ErrorKind;
 
@@ -150,6 +166,7 @@ mod tests {
                 action: "ebs:Test",
                 what: "a snapshot",
                 fresh_until,
+                stop: None,
             };
             let begin = Instant::now();
             let outcome: Result<(), Trouble> = call.run(|| async { Err(trouble(action)) }).await;
@@ -157,6 +174,19 @@ mod tests {
             assert_eq!(outcome.unwrap_err().action, action, "{name}");
             assert!((least..=most).contains(&took), "{name}: {took} s");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_tried_again_once_it_was_stopped() {
+        let stop = AtomicBool::new(true);
+        let call = Call {
+            stop: Some(&stop),
+            ..Call::new("ebs:Test", "a snapshot")
+        };
+        let begin = Instant::now();
+        let outcome: Result<(), Trouble> = call.run(|| async { Err(trouble(Action::SlowDown)) }).await;
+        assert_eq!(outcome.unwrap_err().action, Action::SlowDown);
+        assert!(begin.elapsed().is_zero());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use imagecache_blocks::FinishedVolume;
-use imagecache_core::{CacheId, ImageRef};
+use imagecache_blocks::SnapshotId;
+use imagecache_core::{CacheId, CacheKey, Digest, ImageRef};
 
 /// Whose snapshot it is: the store's identity.
 pub(crate) const OWNER: &str = "imagecache.dev/owner";
@@ -15,31 +15,49 @@ const MANAGED_BY: &str = "imagecache.dev/managed-by";
 const MANAGER: &str = "imagecache";
 const CACHE: &str = "imagecache.dev/cache";
 const KEY: &str = "imagecache.dev/key";
+/// Which images it holds.
+const INDEX: &str = "imagecache.dev/index";
+/// Which volume exactly, when that was known at the start.
 const MANIFEST: &str = "imagecache.dev/manifest";
 const NAME: &str = "Name";
 /// Longest description and tag value (EBS direct APIs).
 const MOST_CHARS: usize = 255;
 
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) cache: &'a CacheId,
+    pub(crate) key: &'a CacheKey,
+    pub(crate) index: &'a Digest,
+    pub(crate) manifest: Option<&'a SnapshotId>,
+}
+
 /// Every tag; those of the configuration cannot take the place of ours.
 pub(crate) fn tags(
-    owner: &str,
-    volume: &FinishedVolume<'_>,
+    purpose: &Purpose<'_>,
     token: &str,
     parent: Option<&str>,
     configured: &BTreeMap<String, String>,
 ) -> Vec<(String, String)> {
+    let index = purpose.index.to_string();
     let own = [
         (MANAGED_BY, MANAGER),
-        (OWNER, owner),
+        (OWNER, purpose.owner),
         (UPLOAD, token),
-        (CACHE, volume.cache.as_str()),
-        (KEY, volume.key.as_str()),
-        (MANIFEST, volume.manifest.id.as_str()),
+        (CACHE, purpose.cache.as_str()),
+        (KEY, purpose.key.as_str()),
+        (INDEX, index.as_str()),
     ];
     let mut all = configured.clone();
     all.entry(NAME.to_owned())
-        .or_insert_with(|| format!("{MANAGER} {}", volume.cache));
+        .or_insert_with(|| format!("{MANAGER} {}", purpose.cache));
     all.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    all.extend(
+        purpose
+            .manifest
+            .map(|manifest| (MANIFEST.to_owned(), manifest.to_string())),
+    );
     all.extend(parent.map(|parent| (PARENT.to_owned(), parent.to_owned())));
     all.into_iter().collect()
 }

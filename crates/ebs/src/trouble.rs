@@ -33,51 +33,54 @@ pub(crate) enum Action {
 }
 
 /// One row a cause: code, reason (`*`: any), action. The first match wins. Codes and reasons are those of the `ebs` service
-/// model 2019-11-02 and of EC2's error page; what is not here is judged by its HTTP status.
+/// model 2019-11-02, of EC2's error page and of the throttling and timeout codes that all AWS SDKs know; what is not here is
+/// judged by its HTTP status. A validation that fails is this program's mistake or the snapshot's state, never the spec's.
+#[rustfmt::skip]
 const ACTIONS: &[(&str, &str, Action)] = &[
     ("RequestThrottledException", "*", Action::SlowDown),
+    ("RequestThrottled", "*", Action::SlowDown),
     ("ThrottlingException", "*", Action::SlowDown),
+    ("ThrottledException", "*", Action::SlowDown),
     ("Throttling", "*", Action::SlowDown),
+    ("TooManyRequestsException", "*", Action::SlowDown),
     ("RequestLimitExceeded", "*", Action::SlowDown),
+    ("SlowDown", "*", Action::SlowDown),
+    ("EC2ThrottledException", "*", Action::SlowDown),
+    ("BandwidthLimitExceeded", "*", Action::SlowDown),
+    ("PriorRequestNotComplete", "*", Action::SlowDown),
+    ("LimitExceededException", "*", Action::SlowDown),
     ("InternalServerException", "*", Action::Again),
     ("InternalError", "*", Action::Again),
-    ("ValidationException", "WRITE_REQUEST_TIMEOUT", Action::Again),
-    ("ValidationException", "CONFLICTING_BLOCK_UPDATE", Action::Again),
-    ("ValidationException", "*", Action::Fail(ErrorKind::InvalidSpec)),
-    (
-        "ResourceNotFoundException",
-        "SNAPSHOT_NOT_FOUND",
-        Action::AgainWhileFresh,
-    ),
-    ("ResourceNotFoundException", "*", Action::Fail(ErrorKind::NotFound)),
+    ("RequestTimeout", "*", Action::Again),
+    ("RequestTimeoutException", "*", Action::Again),
+    (VALIDATION, "WRITE_REQUEST_TIMEOUT", Action::Again),
+    (VALIDATION, "CONFLICTING_BLOCK_UPDATE", Action::Again),
+    (VALIDATION, "*", Action::Fail(ErrorKind::Internal)),
+    ("ResourceNotFoundException", "*", Action::AgainWhileFresh),
     ("InvalidSnapshot.NotFound", "*", Action::AgainWhileFresh),
     ("AccessDeniedException", "*", Action::Fail(ErrorKind::PermissionDenied)),
     ("UnauthorizedOperation", "*", Action::Fail(ErrorKind::PermissionDenied)),
     ("AuthFailure", "*", Action::Fail(ErrorKind::Unauthenticated)),
     ("ExpiredTokenException", "*", Action::Fail(ErrorKind::Unauthenticated)),
-    (
-        "UnrecognizedClientException",
-        "*",
-        Action::Fail(ErrorKind::Unauthenticated),
-    ),
-    (
-        "InvalidSignatureException",
-        "*",
-        Action::Fail(ErrorKind::Unauthenticated),
-    ),
-    (
-        "ServiceQuotaExceededException",
-        "*",
-        Action::Fail(ErrorKind::QuotaExceeded),
-    ),
-    (
-        "ConcurrentLimitExceededException",
-        "*",
-        Action::Fail(ErrorKind::QuotaExceeded),
-    ),
+    ("ExpiredToken", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("RequestExpired", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("UnrecognizedClientException", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("InvalidSignatureException", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("SignatureDoesNotMatch", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("IncompleteSignature", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("IncompleteSignatureException", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("MissingAuthenticationToken", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("MissingAuthenticationTokenException", "*", Action::Fail(ErrorKind::Unauthenticated)),
+    ("ServiceQuotaExceededException", "*", Action::Fail(ErrorKind::QuotaExceeded)),
+    (PENDING_LIMIT, "*", Action::Fail(ErrorKind::QuotaExceeded)),
     ("ConflictException", "*", Action::Fail(ErrorKind::Conflict)),
     ("InvalidSnapshot.InUse", "*", Action::Fail(ErrorKind::Conflict)),
 ];
+
+const VALIDATION: &str = "ValidationException";
+const PENDING_LIMIT: &str = "ConcurrentLimitExceededException";
+const NO_SUCH_SNAPSHOT: &str = "SNAPSHOT_NOT_FOUND";
+const WRONG_BYTES: &str = "wrong bytes";
 
 fn action_of(status: u16, code: &str, reason: Option<&str>) -> Action {
     let row = ACTIONS
@@ -85,6 +88,8 @@ fn action_of(status: u16, code: &str, reason: Option<&str>) -> Action {
         .find(|(known, wanted, _)| *known == code && (*wanted == "*" || Some(*wanted) == reason));
     match (row, status) {
         (Some((_, _, action)), _) => *action,
+        (None, 404) => Action::AgainWhileFresh,
+        (None, 408) => Action::Again,
         (None, 429) => Action::SlowDown,
         (None, 500..) => Action::Again,
         (None, 401) => Action::Fail(ErrorKind::Unauthenticated),
@@ -129,6 +134,31 @@ impl Trouble {
         }
     }
 
+    /// Block `index` arrived with other bytes than its checksum says; the next answer may be right.
+    pub(crate) fn wrong_bytes(index: u64) -> Self {
+        Self {
+            code: WRONG_BYTES.to_owned(),
+            ..Self::unanswered(format!("block {index} does not have the checksum that came with it"))
+        }
+    }
+
+    /// What is answered is nothing that this program can work with.
+    pub(crate) fn unsupported(message: String) -> Self {
+        Self {
+            action: Action::Fail(ErrorKind::Unsupported),
+            ..Self::unanswered(message)
+        }
+    }
+
+    /// Nothing can be sent with this configuration.
+    pub(crate) fn configuration(error: &Error) -> Self {
+        Self {
+            action: Action::Fail(error.kind()),
+            code: "it is not configured".to_owned(),
+            ..Self::unanswered(chain(error))
+        }
+    }
+
     /// There are no credentials to sign with.
     pub(crate) fn credentials(error: &CredentialsError) -> Self {
         let action = match error {
@@ -146,7 +176,29 @@ impl Trouble {
 
     /// Whether the service said that there is no such snapshot.
     pub(crate) fn is_gone(&self) -> bool {
-        self.action == Action::AgainWhileFresh
+        // A missing grant or dependency of a snapshot has the same code with another reason.
+        let about_it = self.reason.as_deref().is_none_or(|reason| reason == NO_SUCH_SNAPSHOT);
+        self.action == Action::AgainWhileFresh && about_it
+    }
+
+    /// Whether the service found the call wrong: its parameters, or the state of the snapshot that it is for.
+    pub(crate) fn is_validation(&self) -> bool {
+        self.code == VALIDATION && matches!(self.action, Action::Fail(_))
+    }
+
+    /// Whether a snapshot cannot be started on top of its parent: deleted, or not encrypted where the account wants encryption.
+    pub(crate) fn is_about_the_parent(&self) -> bool {
+        self.is_validation() || self.action == Action::AgainWhileFresh
+    }
+
+    /// Whether too many snapshots of the account are pending.
+    pub(crate) fn is_pending_limit(&self) -> bool {
+        self.code == PENDING_LIMIT
+    }
+
+    /// Whether it says that a block which is read is not there, or not what it should be.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.code == WRONG_BYTES || self.is_validation() || self.action == Action::AgainWhileFresh
     }
 
     /// The error for whoever asked. `action` is the IAM action, `what` the thing it was for.
@@ -208,7 +260,7 @@ where
         }
         match error {
             SdkError::ConstructionFailure(_) => Self {
-                action: Action::Fail(ErrorKind::InvalidSpec),
+                action: Action::Fail(ErrorKind::Internal),
                 code: "the request cannot be made".to_owned(),
                 ..Self::unanswered(chain(&error))
             },
@@ -235,6 +287,38 @@ mod tests {
             (400, "ThrottlingException", None, SlowDown),
             (503, "RequestLimitExceeded", None, SlowDown),
             (429, "Surprise", None, SlowDown),
+            (400, "ThrottledException", None, SlowDown),
+            (400, "TooManyRequestsException", None, SlowDown),
+            (503, "SlowDown", None, SlowDown),
+            (400, "RequestThrottled", None, SlowDown),
+            (503, "EC2ThrottledException", None, SlowDown),
+            (509, "BandwidthLimitExceeded", None, SlowDown),
+            (400, "PriorRequestNotComplete", None, SlowDown),
+            (400, "LimitExceededException", None, SlowDown),
+            (400, "RequestTimeout", None, Again),
+            (400, "RequestTimeoutException", None, Again),
+            (408, "Surprise", None, Again),
+            (403, "SignatureDoesNotMatch", None, Fail(ErrorKind::Unauthenticated)),
+            (400, "RequestExpired", None, Fail(ErrorKind::Unauthenticated)),
+            (400, "IncompleteSignature", None, Fail(ErrorKind::Unauthenticated)),
+            (
+                400,
+                "IncompleteSignatureException",
+                None,
+                Fail(ErrorKind::Unauthenticated),
+            ),
+            (
+                400,
+                "MissingAuthenticationToken",
+                None,
+                Fail(ErrorKind::Unauthenticated),
+            ),
+            (
+                403,
+                "MissingAuthenticationTokenException",
+                None,
+                Fail(ErrorKind::Unauthenticated),
+            ),
             (500, "InternalServerException", None, Again),
             (502, "unknown", None, Again),
             (503, "unknown", None, Again),
@@ -245,9 +329,9 @@ mod tests {
                 400,
                 "ValidationException",
                 Some("INVALID_BLOCK"),
-                Fail(ErrorKind::InvalidSpec),
+                Fail(ErrorKind::Internal),
             ),
-            (400, "ValidationException", None, Fail(ErrorKind::InvalidSpec)),
+            (400, "ValidationException", None, Fail(ErrorKind::Internal)),
             (
                 404,
                 "ResourceNotFoundException",
@@ -258,8 +342,10 @@ mod tests {
                 404,
                 "ResourceNotFoundException",
                 Some("GRANT_NOT_FOUND"),
-                Fail(ErrorKind::NotFound),
+                AgainWhileFresh,
             ),
+            (404, "ResourceNotFoundException", None, AgainWhileFresh),
+            (404, "unknown", None, AgainWhileFresh),
             (400, "InvalidSnapshot.NotFound", None, AgainWhileFresh),
             (
                 403,
@@ -292,6 +378,18 @@ mod tests {
             (418, "Surprise", None, Fail(ErrorKind::Internal)),
         ] {
             assert_eq!(action_of(status, code, reason), expected, "{status} {code} {reason:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_missing_snapshot_is_gone() {
+        for (reason, gone) in [
+            (None, true),
+            (Some(NO_SUCH_SNAPSHOT), true),
+            (Some("GRANT_NOT_FOUND"), false),
+        ] {
+            let trouble = Trouble::refused(404, "ResourceNotFoundException", reason.map(str::to_owned), "", None);
+            assert_eq!(trouble.is_gone(), gone, "{reason:?}");
         }
     }
 

@@ -1,14 +1,14 @@
-//! Sending the blocks of one snapshot: many at a time, each hashed once, each written to the journal when it is there.
+//! Sending blocks of one snapshot: many at a time, each hashed once, each written to the journal when it is there.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use imagecache_blocks::{BLOCK_BYTES, BlockDigest, Error, Result, UploadProgress, UploadWatch, VolumeReader};
 use imagecache_core::ErrorKind;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::calls::{Calls, PUT, Target};
@@ -17,14 +17,20 @@ use crate::trouble::Trouble;
 
 /// How often progress is told and the watch is asked whether to go on.
 const TICK: Duration = Duration::from_millis(200);
+/// How often the disk is waited for, so that a power cut costs little.
+const SYNC: Duration = Duration::from_secs(1);
+/// How long calls that are under way are waited for once an upload ends early. What they acknowledge is not sent again.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Weight of the last tick in the rate that is told.
 const SMOOTHING: f64 = 0.1;
 
 /// Why an upload ended early.
 #[derive(Debug)]
 pub(crate) enum Stopped {
-    /// The snapshot is not there any more: EBS gave it up, or somebody deleted it.
-    Gone,
+    /// The snapshot is of no use any more, and another one may be: EBS gave it up, or somebody deleted it.
+    Gone(String),
+    /// A block was found wrong, or the snapshot is no longer one that takes blocks.
+    Refused(Error),
     /// Anything else.
     Error(Error),
 }
@@ -35,112 +41,165 @@ impl From<Error> for Stopped {
     }
 }
 
+/// A block that is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) index: u64,
+    pub(crate) digest: BlockDigest,
+    pub(crate) reader: Arc<VolumeReader>,
+}
+
+/// What a queue of blocks has.
+pub(crate) enum Next {
+    Block(Block),
+    /// Nothing now.
+    Later,
+    End,
+}
+
 /// What all tasks of an upload share.
 struct Shared {
     calls: Arc<Calls>,
     target: Target,
-    reader: VolumeReader,
+    journal: Journal,
     /// Blocks are read and hashed on as many threads as there are processors; more would only hold more memory.
     hashing: Semaphore,
 }
 
-/// Sends every block of `wanted` that the journal does not have.
+/// Sends every block of a queue. Whatever ends it early, answers to calls under way are still written down.
 pub(crate) async fn send_blocks(
     calls: &Arc<Calls>,
     target: Target,
-    reader: VolumeReader,
-    wanted: &BTreeMap<u64, BlockDigest>,
-    journal: &mut Journal,
+    journal: &Journal,
+    queue: &mut (dyn FnMut() -> Result<Next> + Send),
+    meter: &mut Meter,
     watch: &dyn UploadWatch,
 ) -> Result<(), Stopped> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shared = Arc::new(Shared {
         calls: Arc::clone(calls),
         target,
-        reader,
+        journal: journal.clone(),
         hashing: Semaphore::new(processors + 1),
     });
-    let acknowledged = journal.progress.acknowledged.clone();
-    let mut waiting = wanted
-        .iter()
-        .filter(|(index, _)| !acknowledged.contains(index))
-        .map(|(index, digest)| (*index, *digest));
-    let total = wanted.len() as u64;
-    let mut meter = Meter::new(
-        wanted.keys().filter(|index| acknowledged.contains(index)).count() as u64,
-        total,
-    );
-    let mut running: JoinSet<Result<u64, Stopped>> = JoinSet::new();
+    let mut running: JoinSet<Result<(), Stopped>> = JoinSet::new();
+    let mut syncing: JoinSet<Result<()>> = JoinSet::new();
+    let mut outcome: Result<(), Stopped> = Ok(());
+    let mut ended_at: Option<Instant> = None;
+    let mut synced = Instant::now();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        while running.len() < calls.config.in_flight.max(1)
-            && let Some((index, digest)) = waiting.next()
-        {
-            let shared = Arc::clone(&shared);
-            running.spawn(async move { shared.send(index, digest).await.map(|()| index) });
-        }
-        tokio::select! {
-            // Dropping the set ends what is under way; a block that arrives nevertheless is sent again later.
-            ended = running.join_next() => match ended {
-                None => {
-                    watch.progress(meter.read());
-                    return Ok(());
+        let mut is_end = outcome.is_err();
+        while !is_end && running.len() < calls.config.in_flight.max(1) {
+            match queue() {
+                Ok(Next::Block(block)) => {
+                    let shared = Arc::clone(&shared);
+                    running.spawn(async move { shared.send(block).await });
                 }
-                Some(Ok(sent)) => {
-                    journal.acknowledged(sent?)?;
-                    meter.done += 1;
+                Ok(Next::Later) => break,
+                Ok(Next::End) => is_end = true,
+                Err(error) => {
+                    outcome = Err(error.into());
+                    is_end = true;
                 }
-                Some(Err(died)) => return Err(task_died(&died).into()),
-            },
-            _ = tick.tick() => {
-                if watch.is_cancelled() {
-                    return Err(Error::Cancelled(format!("snapshot {}", shared.target.id)).into());
-                }
-                watch.progress(meter.read());
             }
         }
+        if is_end && running.is_empty() {
+            break;
+        }
+        let mut done = Ok(());
+        tokio::select! {
+            Some(ended) = running.join_next(), if !running.is_empty() => done = finished(ended, meter),
+            Some(ended) = syncing.join_next(), if !syncing.is_empty() => {
+                done = ended.unwrap_or_else(|died| Err(task_died(&died))).map_err(Stopped::from);
+            }
+            _ = tick.tick() => {
+                if watch.is_cancelled() {
+                    done = Err(Error::Cancelled(format!("snapshot {}", shared.target.id)).into());
+                }
+                watch.progress(meter.read());
+                if synced.elapsed() >= SYNC && syncing.is_empty() {
+                    synced = Instant::now();
+                    let journal = journal.clone();
+                    syncing.spawn_blocking(move || journal.sync());
+                }
+                if ended_at.is_some_and(|at| at.elapsed() > DRAIN) {
+                    running.abort_all();
+                }
+            }
+        }
+        if done.is_err() && outcome.is_ok() {
+            outcome = done;
+            shared.target.stop.store(true, Ordering::Relaxed);
+            ended_at = Some(Instant::now());
+        }
+    }
+    watch.progress(meter.read());
+    outcome
+}
+
+fn finished(ended: Result<Result<(), Stopped>, JoinError>, meter: &mut Meter) -> Result<(), Stopped> {
+    match ended {
+        Ok(Ok(())) => {
+            meter.done += 1;
+            Ok(())
+        }
+        Ok(Err(stopped)) => Err(stopped),
+        Err(died) if died.is_cancelled() => Ok(()),
+        Err(died) => Err(task_died(&died).into()),
     }
 }
 
 impl Shared {
-    async fn send(self: &Arc<Self>, index: u64, digest: BlockDigest) -> Result<(), Stopped> {
+    async fn send(self: &Arc<Self>, block: Block) -> Result<(), Stopped> {
+        let (index, digest) = (block.index, block.digest);
+        let _room = self.calls.room.acquire().await;
         let bytes = {
             let _permit = self.hashing.acquire().await;
-            let shared = Arc::clone(self);
-            let read = tokio::task::spawn_blocking(move || shared.read(index, digest));
+            let read = tokio::task::spawn_blocking(move || block.read());
             read.await.map_err(|died| task_died(&died))??
         };
-        self.calls
-            .put(&self.target, index, &digest, &bytes)
-            .await
-            .map_err(|trouble| self.stopped(trouble, index))
+        let sent = self.calls.put(&self.target, index, &digest, &bytes).await;
+        // Nothing is waited for between the answer and this.
+        match sent {
+            Ok(()) => Ok(self.journal.acknowledged(index, digest)?),
+            Err(trouble) => Err(self.stopped(trouble, index)),
+        }
     }
 
-    /// Reads a block and makes sure that it is the one that the manifest lists: nothing else may be sent under its digest.
-    fn read(&self, index: u64, digest: BlockDigest) -> Result<Bytes> {
+    fn stopped(&self, trouble: Trouble, index: u64) -> Stopped {
+        if trouble.is_gone() {
+            return Stopped::Gone(format!("snapshot {} is not there any more", self.target.id));
+        }
+        let is_validation = trouble.is_validation();
+        let error = trouble.into_error(PUT, &format!("block {index} of snapshot {}", self.target.id));
+        if is_validation {
+            Stopped::Refused(error)
+        } else {
+            Stopped::Error(error)
+        }
+    }
+}
+
+impl Block {
+    /// Reads a block and makes sure that it is the one that is listed: nothing else may be sent under its digest.
+    fn read(&self) -> Result<Bytes> {
         let mut buffer = vec![0; usize::try_from(BLOCK_BYTES).unwrap_or_default()];
-        self.reader.read(index, &mut buffer)?;
-        if BlockDigest::of(&buffer) == digest {
+        self.reader.read(self.index, &mut buffer)?;
+        if BlockDigest::of(&buffer) == self.digest {
             return Ok(Bytes::from(buffer));
         }
-        let (name, place) = self.reader.place(index).unwrap_or(("the volume", index));
+        let (name, place) = self.reader.place(self.index).unwrap_or(("the volume", self.index));
         Err(Error::damaged(
             name,
             format!("its block {place} is not the one that was stored"),
         ))
     }
-
-    fn stopped(&self, trouble: Trouble, index: u64) -> Stopped {
-        if trouble.is_gone() {
-            return Stopped::Gone;
-        }
-        Stopped::Error(trouble.into_error(PUT, &format!("block {index} of snapshot {}", self.target.id)))
-    }
 }
 
 /// Why a task did not return: it panicked, or the runtime ends.
-pub(crate) fn task_died(died: &tokio::task::JoinError) -> Error {
+pub(crate) fn task_died(died: &JoinError) -> Error {
     Error::Service {
         kind: ErrorKind::Internal,
         message: format!("a task died: {died}"),
@@ -148,7 +207,7 @@ pub(crate) fn task_died(died: &tokio::task::JoinError) -> Error {
 }
 
 /// Counts blocks and follows their rate.
-struct Meter {
+pub(crate) struct Meter {
     done: u64,
     total: u64,
     rate: f64,
@@ -156,7 +215,8 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(done: u64, total: u64) -> Self {
+    /// `done` of `total` are there.
+    pub(crate) fn new(done: u64, total: u64) -> Self {
         Self {
             done,
             total,

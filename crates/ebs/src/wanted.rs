@@ -46,7 +46,7 @@ pub(crate) fn wanted_blocks(
 
 /// The blocks whose content is certain: those that the filesystem uses, and both ends of the device, where systems look for
 /// other filesystems and partition tables.
-fn known_blocks(manifest: &SnapshotManifest, device_bytes: u64) -> BTreeMap<u64, BlockDigest> {
+pub(crate) fn known_blocks(manifest: &SnapshotManifest, device_bytes: u64) -> BTreeMap<u64, BlockDigest> {
     let last = (device_bytes / BLOCK_BYTES).saturating_sub(1);
     let mapped = manifest
         .extents

@@ -40,6 +40,7 @@ pub(crate) fn state(
         display_name: mark::display_name(entry),
         phase: phase(entry, &events, overdue.is_some(), patience),
         progress: progress(&entry.progress),
+        activity: None,
         images: build::readable_images(&entry.images),
         resolved: Vec::new(),
         size_gib: entry.image_cache_size,

@@ -264,6 +264,7 @@ impl Inner {
                 kind: ErrorKind::Unavailable,
                 message: INTERRUPTED.to_owned(),
             });
+            state.activity = None;
             state.layers.clear();
         }
         Ok(Some(state))
@@ -329,6 +330,7 @@ impl Inner {
             let record = match resumed {
                 Some(mut record) => {
                     record.state.phase = Phase::Pending;
+                    record.state.activity = None;
                     record.state.updated_at = now;
                     record.state.expires_at = record.spec.retention.expires_at(record.state.created_at, None);
                     record.build = mark;

@@ -58,19 +58,27 @@ impl Shelf {
         Ok(())
     }
 
-    /// Removes what nothing needs elsewhere, if something may be there. Blocks.
-    pub(crate) fn collect_elsewhere(&self, store: &DirectoryStore) {
+    /// Removes what nothing needs elsewhere, if something may be there. Whether nothing is left to be tried again. Blocks.
+    pub(crate) fn collect_elsewhere(&self, store: &DirectoryStore) -> bool {
         let _alone = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.dirty.swap(false, Ordering::AcqRel) {
-            return;
+            return true;
         }
         match self.snapshots.collect(store) {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed snapshots that nothing needs"),
+            Ok(collected) => {
+                if collected.removed > 0 {
+                    tracing::info!(removed = collected.removed, "removed snapshots that nothing needs");
+                }
+                if collected.left > 0 {
+                    self.soil();
+                }
+                collected.left == 0
+            }
             Err(error) => {
                 self.soil();
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "cannot remove snapshots that nothing needs; it is tried again");
+                false
             }
         }
     }

@@ -8,8 +8,9 @@ use imagecache_core::CacheId;
 
 use crate::provider::LocalProvider;
 
-/// How often [`LocalProvider::tend`] looks.
+/// How often [`LocalProvider::tend`] looks, and how seldom when something cannot be removed.
 const TEND_INTERVAL: Duration = Duration::from_secs(60);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 
 impl LocalProvider {
     /// Where finished snapshots are kept.
@@ -36,6 +37,7 @@ impl LocalProvider {
     /// Removes now and then what earlier processes, expiry and outages left outside the directory. Ends when there is nothing
     /// outside it, and with the provider, which it does not keep: a store is tidied when the last one lets go of it.
     pub async fn tend(provider: Weak<Self>) {
+        let mut pause = TEND_INTERVAL;
         loop {
             let Some(inner) = provider.upgrade().map(|provider| Arc::clone(&provider.inner)) else {
                 return;
@@ -44,10 +46,15 @@ impl LocalProvider {
                 return;
             }
             let collected = tokio::task::spawn_blocking(move || inner.shelf.collect_elsewhere(&inner.store));
-            if let Err(error) = collected.await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot clean up");
-            }
-            tokio::time::sleep(TEND_INTERVAL).await;
+            pause = match collected.await {
+                Ok(true) => TEND_INTERVAL,
+                Ok(false) => pause.saturating_mul(2).min(LONGEST_INTERVAL),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot clean up");
+                    pause
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 }

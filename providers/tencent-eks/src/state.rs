@@ -48,6 +48,7 @@ pub(crate) fn state(
         // There is no place for it in the service.
         display_name: None,
         progress: progress(&phase, &events),
+        activity: None,
         images: build::readable_images(&entry.images),
         resolved: Vec::new(),
         size_gib: entry.image_cache_size,

@@ -106,18 +106,25 @@ async fn main() -> Result<()> {
     }
     report!("\n| ratio | measured | wanted |\n|---|---:|---|");
     let rate = |limit: usize, who: usize| Ok::<_, anyhow::Error>(median(&samples[limit][who])?.rate());
+    let faster = rate(0, 0)? / rate(0, 1)?;
+    report!("| imagecache / coldsnap, no limit | {faster:.2} | at least 1.5 |");
+    let used = rate(1, 0)? / f64::from(QUOTA);
+    report!("| imagecache / the limit of 1,000 puts/s | {used:.3} | 0.95 to 1.05 |");
+    let percent = patched as f64 * 100.0 / base as f64;
     report!(
-        "| imagecache / coldsnap, no limit | {:.2} | at least 1.5 |",
-        rate(0, 0)? / rate(0, 1)?
+        "| blocks sent after a layer of {SMALL_LAYER_MIB} MiB was added, of {base} | {patched}, {percent:.2} % | below 2 %; coldsnap sends all |",
     );
-    report!(
-        "| imagecache / the limit of 1,000 puts/s | {:.3} | 0.95 to 1.05 |",
-        rate(1, 0)? / f64::from(QUOTA)
-    );
-    report!(
-        "| blocks sent after a layer of {SMALL_LAYER_MIB} MiB was added, of {base} | {patched}, {:.2} % | below 2 %; coldsnap sends all |",
-        patched as f64 * 100.0 / base as f64
-    );
+    let missed = [
+        ("throughput against coldsnap", faster < 1.5),
+        ("the limit", !(0.95..=1.05).contains(&used)),
+        ("blocks sent after a small change", percent >= 2.0),
+    ];
+    let missed: Vec<&str> = missed
+        .iter()
+        .filter(|(_, missed)| *missed)
+        .map(|(name, _)| *name)
+        .collect();
+    ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
 }
 
@@ -181,6 +188,14 @@ impl Bench {
     async fn ours(&self, limit: Option<u32>) -> Result<Upload> {
         let ebs = self.account(limit).await?;
         let binary = self.binary(&ebs, limit)?;
+        // An upload begins while layers are still being built; what is measured here is the upload alone. Another cache has
+        // all layers already.
+        let only_here = [("IMAGECACHE_LOCAL__STORE__KIND", "directory".to_owned())];
+        let before = self.binary(&ebs, limit)?.with_environment(only_here);
+        before
+            .run(&["create", "--wait", "--size-gib", "21", &self.image("base")])
+            .await?;
+        tool::<&str>("sync", &[]).await?;
         binary.create(&self.image("base")).await?;
         std::fs::remove_dir_all(binary.store())?;
         measured(&ebs.fake)

@@ -185,7 +185,7 @@ async fn build_one(context: &Context, kubectl: &Kubectl<'_>, image: &str) -> Res
 }
 
 /// The manifests, copied to where an overlay of ours can reach them by a relative path, which old kustomizes insist on.
-fn copy_manifests(context: &Context) -> Result<PathBuf> {
+pub(super) fn copy_manifests(context: &Context) -> Result<PathBuf> {
     let target = context.dir.join("deploy");
     for path in crate::store::files(Path::new(MANIFESTS))?.into_keys() {
         let to = target.join(&path);

@@ -1,9 +1,10 @@
 //! Snapshots in AWS EBS: what a user gets of them, and what becomes of them when anything goes wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use imagecache_fakes::ebs::{Fault, Pages, Throttle};
+use imagecache_fakes::ebs::{Fault, Pages, Puts, Throttle};
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -22,6 +23,7 @@ const PUT: &str = "PutSnapshotBlock";
 /// Few at a time, so that there is a middle of an upload.
 const FEW_IN_FLIGHT: (&str, &str) = ("IMAGECACHE_LOCAL__EBS__IN_FLIGHT", "6");
 const PUT_LATENCY: Duration = Duration::from_millis(30);
+const COMPLETION_LAG: Duration = Duration::from_secs(2);
 
 /// An image of some forty blocks.
 async fn image(context: &Context) -> Result<Registry> {
@@ -144,62 +146,173 @@ pub async fn status_names_the_snapshot(context: Context) -> Result<()> {
     plane.finish().await
 }
 
+/// Kills uploads from before the first block to after the last; every third has a parent, and for every third AWS takes its
+/// time to complete the snapshot.
 pub async fn killed_uploads_go_on(context: Context) -> Result<()> {
     let registry = image(&context).await?;
-    let image = registry.image("base");
     let ebs = Ebs::start(PUT_LATENCY).await?;
-    let few = [(FEW_IN_FLIGHT.0, FEW_IN_FLIGHT.1.to_owned())];
-    let reference = fresh_binary(&context, &ebs, "reference");
-    let id = reference.create(&image).await?;
-    let exported = context.dir.join("exported");
-    reference.run(&["export", &id, &exported.to_string_lossy()]).await?;
-    let total = ebs.only_snapshot()?.blocks.len();
-    delete_all(&ebs, &reference, &id).await?;
+    let (plain, child) = (Expected::whole(&context, &ebs, &registry).await?, {
+        Expected::on_top(&context, &ebs, &registry).await?
+    });
+    let (mut acknowledged, mut again) = (0, 0);
     for round in 0..context.options.rounds {
-        // From before the first block to after the last.
+        let expected = if round % 3 == 1 { &child } else { &plain };
+        let lag = if round % 3 == 2 { COMPLETION_LAG } else { Duration::ZERO };
+        ebs.fake.set_completion_lag(lag);
         let rounds = usize::try_from(context.options.rounds)?.max(2);
-        let killed_after = usize::try_from(round)? * (total + 1) / (rounds - 1);
-        let outcome = async {
-            let binary = fresh_binary(&context, &ebs, &format!("store-{round}"));
-            let binary = binary.with_environment(few.clone());
-            let before = ebs.fake.bytes();
-            let mut child = binary.spawn(&["create", "--wait", &image], &context.dir.join("killed.log"))?;
-            wait::until("enough blocks to be put", BUILD_LIMIT, async || {
-                let put = usize::try_from((ebs.fake.bytes() - before) >> 19)?;
-                let started = !ebs.fake.snapshots().is_empty();
-                let ended = child.try_wait()?.is_some();
-                Ok(if ended || (started && put >= killed_after) {
-                    Ok(())
-                } else {
-                    Err(format!("{put} blocks"))
-                })
-            })
-            .await?;
-            child.kill().await.context("cannot kill the upload")?;
-            let journalled = journalled(binary.store())?;
-            let at_kill: Vec<_> = ebs.fake.snapshots();
-            ensure!(binary.create(&image).await? == id, "another id after the kill");
-            let snapshot = ebs.only_snapshot()?;
-            for index in journalled {
-                let known = at_kill.iter().find(|known| known.id == snapshot.id);
-                ensure!(
-                    known.is_some(),
-                    "the snapshot whose blocks were acknowledged was given up"
-                );
-                let puts = snapshot.puts.get(&index).copied().unwrap_or_default();
-                ensure!(
-                    puts.accepted == 1,
-                    "block {index} was acknowledged and sent again: {puts:?}"
-                );
-            }
-            ebs.holds(&snapshot.id, &exported)?;
-            delete_all(&ebs, &binary, &id).await
-        };
-        outcome
-            .await
-            .with_context(|| format!("round {round}, killed after {killed_after} of {total} blocks"))?;
+        let killed_after = usize::try_from(round)? * (expected.blocks + 1) / (rounds - 1);
+        let at = format!(
+            "round {round}, killed after {killed_after} of {} blocks",
+            expected.blocks
+        );
+        let killed = kill_one(&context, &ebs, &registry, expected, (round, killed_after));
+        let (known, resent) = killed.await.with_context(|| at)?;
+        acknowledged += known;
+        again += resent;
     }
+    report!(
+        "{} uploads were killed; of {acknowledged} blocks that EBS had acknowledged {again} were sent again, as many as the process \
+         had not heard of",
+        context.options.rounds
+    );
     Ok(())
+}
+
+/// What an upload has to give.
+struct Expected {
+    /// Built before, so that it is the parent.
+    below: Option<String>,
+    image: String,
+    id: String,
+    blocks: usize,
+    volume: PathBuf,
+}
+
+impl Expected {
+    async fn whole(context: &Context, ebs: &Ebs, registry: &Registry) -> Result<Self> {
+        Self::of(context, ebs, None, registry.image("base"), "whole").await
+    }
+
+    async fn on_top(context: &Context, ebs: &Ebs, registry: &Registry) -> Result<Self> {
+        Self::of(
+            context,
+            ebs,
+            Some(registry.image("base")),
+            registry.image("more"),
+            "child",
+        )
+        .await
+    }
+
+    async fn of(context: &Context, ebs: &Ebs, below: Option<String>, image: String, name: &str) -> Result<Self> {
+        let binary = fresh_binary(context, ebs, name);
+        let mut older = None;
+        if let Some(below) = &below {
+            older = Some(binary.create(below).await?);
+        }
+        let id = binary.create(&image).await?;
+        let volume = context.dir.join(format!("{name}-exported"));
+        binary.run(&["export", &id, &volume.to_string_lossy()]).await?;
+        let snapshots = ebs.fake.snapshots();
+        let blocks = snapshots.last().context("no snapshot was made")?.blocks.len();
+        for older in older {
+            binary.run(&["delete", &older]).await?;
+        }
+        delete_all(ebs, &binary, &id).await?;
+        Ok(Self {
+            below,
+            image,
+            id,
+            blocks,
+            volume,
+        })
+    }
+}
+
+/// Kills one upload and has it finished by another process. How many blocks EBS had acknowledged when the process died, and
+/// how many of those were sent again: never one that was written down, and no more than can have been on their way.
+async fn kill_one(
+    context: &Context,
+    ebs: &Ebs,
+    registry: &Registry,
+    expected: &Expected,
+    (round, killed_after): (u32, usize),
+) -> Result<(usize, usize)> {
+    let few = [(FEW_IN_FLIGHT.0, FEW_IN_FLIGHT.1.to_owned())];
+    let binary = fresh_binary(context, ebs, &format!("store-{round}")).with_environment(few);
+    let mut older = None;
+    if let Some(below) = &expected.below {
+        older = Some(binary.create(below).await?);
+    }
+    let parents = ebs.fake.snapshots().len();
+    ensure!(
+        parents == usize::from(older.is_some()),
+        "{} is left over",
+        registry.image("base")
+    );
+    let before = ebs.fake.bytes();
+    let mut child = binary.spawn(&["create", "--wait", &expected.image], &context.dir.join("killed.log"))?;
+    wait::until("enough blocks to be put", BUILD_LIMIT, async || {
+        let put = usize::try_from((ebs.fake.bytes() - before) >> 19)?;
+        let started = ebs.fake.snapshots().len() > parents;
+        let ended = child.try_wait()?.is_some();
+        Ok(if ended || (started && put >= killed_after) {
+            Ok(())
+        } else {
+            Err(format!("{put} blocks"))
+        })
+    })
+    .await?;
+    child.kill().await.context("cannot kill the upload")?;
+    let journalled = journalled(binary.store(), &expected.id)?;
+    // What was on its way arrives, and its answers reach nobody.
+    let settled = PUT_LATENCY * 4;
+    tokio::time::sleep(settled).await;
+    let at_kill = ebs.fake.snapshots();
+    let known = at_kill.get(parents).cloned();
+    ensure!(
+        binary.create(&expected.image).await? == expected.id,
+        "another id after the kill"
+    );
+    let snapshots = ebs.fake.snapshots();
+    ensure!(
+        snapshots.len() == parents + 1,
+        "a snapshot was left behind: {snapshots:?}"
+    );
+    let snapshot = snapshots.last().context("no snapshot was made")?;
+    ensure!(snapshot.status == "completed", "it is {}", snapshot.status);
+    ensure!(
+        snapshot.parent.is_some() == older.is_some(),
+        "the parent is {:?}",
+        snapshot.parent
+    );
+    if let Some(known) = &known {
+        ensure!(known.id == snapshot.id, "the snapshot that was under way was given up");
+    }
+    for index in journalled {
+        let puts = snapshot.puts.get(&index).copied().unwrap_or_default();
+        ensure!(
+            puts.accepted == 1,
+            "block {index} was written down as acknowledged and sent again: {puts:?}"
+        );
+    }
+    let had = known.iter().flat_map(|known| &known.puts);
+    let had: Vec<_> = had.filter(|(_, puts)| puts.acknowledged > 0).collect();
+    let again = |(index, puts): &&(&u32, &Puts)| {
+        let now = snapshot.puts.get(*index).copied().unwrap_or_default();
+        now.accepted > puts.accepted
+    };
+    let resent = had.iter().filter(again).count();
+    ensure!(
+        resent <= FEW_IN_FLIGHT.1.parse()?,
+        "{resent} blocks that EBS had acknowledged were sent again, more than were on their way"
+    );
+    ebs.holds(&snapshot.id, &expected.volume)?;
+    for older in older {
+        binary.run(&["delete", &older]).await?;
+    }
+    delete_all(ebs, &binary, &expected.id).await?;
+    Ok((had.len(), resent))
 }
 
 /// Deletes a cache and fails if anything of it stays: a snapshot, a journal, a half-written file.

@@ -16,6 +16,7 @@ mod lifecycle;
 mod matching;
 mod node;
 mod node_pods;
+mod overlays;
 pub mod pods;
 mod tencent_eks;
 mod wrong_specs;
@@ -194,6 +195,7 @@ const EBS: &[Scenario] = &[
 ];
 
 const DEPLOY: &[Scenario] = &[
+    scenario!(overlays::aws_ebs_is_complete, &[Need::Kubectl]),
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,

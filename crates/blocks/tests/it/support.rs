@@ -102,6 +102,7 @@ pub fn content(store: &DirectoryStore, name: &str, layers: &[&LayerRecord]) -> V
         images: vec![image],
         blobs,
         parts: parts.collect(),
+        head: None,
     }
 }
 
@@ -129,6 +130,7 @@ pub fn put_record(store: &DirectoryStore, name: &str, edit: impl FnOnce(&mut Cac
         display_name: None,
         phase: Phase::Pending,
         progress: Progress::ZERO,
+        activity: None,
         images: spec.images.clone(),
         resolved: vec![],
         size_gib: 20,

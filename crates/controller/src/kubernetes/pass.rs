@@ -320,7 +320,7 @@ impl<'a, K: ImageCacheDialect> Pass<'a, K> {
         if self.status.as_ref() == Some(&new) {
             return Ok(());
         }
-        let only_progress = report.conditions == self.previous.conditions
+        let only_progress = status::same_but_for_activity(&report, &self.previous)
             && report.memory == self.previous.memory
             && report.id == self.previous.id;
         let since = self.context.memos.since_written(&self.uid);

@@ -74,6 +74,13 @@ pub(super) fn report(situation: Situation<'_>) -> Report {
         problem.as_ref(),
         id.as_ref().map(imagecache_core::CacheId::as_str),
     );
+    let summary = match wanted.and_then(|state| state.activity.as_ref()) {
+        Some(activity) if phase == ReportPhase::Creating && problem.is_none() => Summary {
+            message: format!("{}: {activity}", summary.message),
+            ..summary
+        },
+        _ => summary,
+    };
     let summary = match wanted.and_then(last_setback) {
         // A build that is tried again is Pending, and people still want to read what stopped it.
         Some(message) if phase == ReportPhase::Pending && problem.is_none() => Summary {
@@ -232,11 +239,26 @@ fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
+/// Whether the conditions say the same, apart from what a build does just now.
+pub(super) fn same_but_for_activity(report: &Report, previous: &Previous) -> bool {
+    let is_building = report.phase == ReportPhase::Creating;
+    report.conditions.len() == previous.conditions.len()
+        && report.conditions.iter().zip(&previous.conditions).all(|(new, old)| {
+            let mut old = old.clone();
+            if is_building && old.reason == new.reason {
+                old.message.clone_from(&new.message);
+            }
+            old == *new
+        })
+}
+
 /// What to tell people when the status goes from `previous` to `report`; nothing while only progress was made.
 pub(super) fn notice(previous: &Previous, report: &Report) -> Option<Notice> {
     let new = report.conditions.iter().find(|condition| condition.type_ == READY)?;
     let old = previous.condition(READY);
-    if old.is_some_and(|old| old.reason == new.reason && old.message == new.message) {
+    // What a build does just now is part of the message.
+    let is_same = |old: &Condition| old.message == new.message || report.phase == ReportPhase::Creating;
+    if old.is_some_and(|old| old.reason == new.reason && is_same(old)) {
         return None;
     }
     let was_replacing = old.is_some_and(|old| [reason::UPDATING, reason::UPDATE_FAILED].contains(&old.reason.as_str()))

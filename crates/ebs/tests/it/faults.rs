@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use imagecache_blocks::{UploadProgress, UploadWatch};
 use imagecache_core::ErrorKind;
 use imagecache_fakes::ebs::{Fault, Throttle};
 
@@ -149,7 +150,122 @@ async fn refusals_fail_at_once_and_say_what_to_do() {
         test.fake.heal();
         let published = test.publish("app:1", &manifest).await.unwrap();
         test.assert_equal(&published, &manifest, name);
+        assert_eq!(test.fake.started(), 1, "{name}: what was sent is kept");
     }
+}
+
+#[tokio::test]
+async fn a_right_that_is_still_missing_is_told_at_once_by_every_attempt() {
+    let test = Test::start().await;
+    test.fake.inject_every(COMPLETE, Fault::AccessDenied, 1);
+    let manifest = test.volume(&[(1, 4)], None);
+    let begin = std::time::Instant::now();
+    for _ in 0..3 {
+        let error = test.publish("app:1", &manifest).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let puts = test.fake.calls(PUT);
+    test.fake.heal();
+    let published = test.publish("app:1", &manifest).await.unwrap();
+    test.assert_equal(&published, &manifest, "at last");
+    assert_eq!((test.fake.started(), test.fake.calls(PUT)), (1, puts));
+}
+
+#[tokio::test]
+async fn a_snapshot_that_does_not_hold_what_was_sent_is_made_anew_a_few_times() {
+    for (times, works) in [(1, true), (2, true), (3, false)] {
+        let test = Test::start().await;
+        let refusal = refused("ValidationException", "INVALID_PARAMETER_VALUE");
+        test.fake.inject(COMPLETE, refusal, times);
+        let manifest = test.volume(&[(1, 4)], None);
+        match test.publish("app:1", &manifest).await {
+            Ok(published) => {
+                assert!(works);
+                test.assert_equal(&published, &manifest, "anew");
+                assert_eq!(test.fake.started(), times + 1);
+                test.ready("app:1", &manifest, &published);
+                assert_eq!(test.collect().await.unwrap(), times);
+            }
+            Err(error) => {
+                assert!(!works, "{error}");
+                assert!(error.kind().is_transient(), "{error}");
+                assert!(error.to_string().contains("ValidationException"), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_refused_is_not_the_users_mistake() {
+    let test = Test::start().await;
+    test.fake
+        .inject(PUT, refused("ValidationException", "INVALID_BLOCK"), 1);
+    let manifest = test.volume(&[(1, 4)], None);
+    let error = test.publish("app:1", &manifest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+}
+
+/// Lets the snapshot time out in the middle of its upload.
+struct TimeOut(std::sync::Arc<Test>, std::sync::atomic::AtomicBool);
+
+impl UploadWatch for TimeOut {
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn progress(&self, progress: UploadProgress) {
+        if progress.done >= 5 && !self.1.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            self.0.fake.advance(Duration::from_secs(4 * 24 * 3600));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_given_up_in_the_middle_is_started_anew() {
+    let mut test = Test::start().await;
+    let manifest = test.volume(&[(1, 100)], None);
+    test.restart(|config| config.blocks_per_second = 60);
+    let test = std::sync::Arc::new(test);
+    let watch = std::sync::Arc::new(TimeOut(std::sync::Arc::clone(&test), false.into()));
+    let published = test.publish_watched("app:1", &manifest, None, watch).await.unwrap();
+    test.assert_equal(&published, &manifest, "anew");
+    assert_eq!(test.fake.started(), 2);
+    assert!(test.fake.rejections().contains_key("ValidationException"));
+}
+
+#[tokio::test]
+async fn what_a_fresh_snapshot_needs_may_be_unknown_for_a_while() {
+    let test = Test::start().await;
+    let unknown = Fault::Refuse {
+        status: 404,
+        code: "ResourceNotFoundException".to_owned(),
+        reason: Some("GRANT_NOT_FOUND".to_owned()),
+    };
+    test.fake.inject(PUT, unknown, 3);
+    let manifest = test.volume(&[(1, 4)], None);
+    let published = test.publish("app:1", &manifest).await.unwrap();
+    test.assert_equal(&published, &manifest, "late grant");
+    assert_eq!(test.fake.started(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_fresh_from_when_it_was_started_not_from_when_it_was_planned() {
+    let test = Test::start().await;
+    test.fake.inject(START, Fault::AccessDenied, 1);
+    let manifest = test.volume(&[(1, 4)], None);
+    test.publish("app:1", &manifest).await.unwrap_err();
+    // The right was missing for a year.
+    let journal = test.journal("app:1");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let year = jiff::Timestamp::now().strftime("%Y").to_string();
+    let (before, after) = text.split_once("\"started_at\":\"").unwrap();
+    let earlier = after.replacen(&year, "2025", 1);
+    std::fs::write(&journal, format!("{before}\"started_at\":\"{earlier}")).unwrap();
+    test.fake.set_start_lag(Duration::from_secs(3));
+    let published = test.publish("app:1", &manifest).await.unwrap();
+    test.assert_equal(&published, &manifest, "late");
+    assert_eq!(test.fake.started(), 1);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod ahead;
+mod claims;
 mod faults;
 mod lineage;
 mod reading;

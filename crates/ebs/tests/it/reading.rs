@@ -118,3 +118,39 @@ async fn reading_needs_its_own_permission() {
     let error = read(&test, &manifest, &published).await.unwrap_err();
     assert!(error.to_string().contains("ebs:GetSnapshotBlock"), "{error}");
 }
+
+#[tokio::test]
+async fn one_bad_block_does_not_hide_the_others() {
+    let test = Test::start().await;
+    let manifest = test.volume(&[(1, 10)], None);
+    let published = test.publish("app:1", &manifest).await.unwrap();
+    let refusal = Fault::Refuse {
+        status: 400,
+        code: "ValidationException".to_owned(),
+        reason: Some("INVALID_BLOCK".to_owned()),
+    };
+    test.fake.inject("GetSnapshotBlock", refusal, 2);
+    let found = read(&test, &manifest, &published).await.unwrap();
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_somebody_deleted_is_damage_of_its_caches() {
+    let test = Test::start().await;
+    let [one, two] = [test.volume(&[(1, 5)], None), test.volume(&[(2, 5)], None)];
+    let mut gone = test.publish("app:1", &one).await.unwrap();
+    gone.id = "snap-0123456789abcdef0".to_owned();
+    test.ready("app:1", &one, &gone);
+    let published = test.publish("app:2", &two).await.unwrap();
+    test.ready("app:2", &two, &published);
+    let (ebs, store) = (Arc::clone(&test.ebs), test.store.clone());
+    let work = move || {
+        let mut report = imagecache_blocks::VerifyReport::default();
+        imagecache_blocks::verify_published(&store, ebs.as_ref(), None, &mut report).unwrap();
+        report
+    };
+    let report = tokio::task::spawn_blocking(work).await.unwrap();
+    let damaged: Vec<_> = report.damage.iter().map(|damage| damage.caches.clone()).collect();
+    assert_eq!(damaged, [vec![crate::support::cache_id(&test, "app:1")]], "{report:?}");
+    assert!(report.bytes > 0, "the other was read");
+}

@@ -3,7 +3,7 @@
 use imagecache_blocks::{Published, SnapshotManifest};
 use imagecache_fakes::ebs::Fault;
 
-use crate::support::Test;
+use crate::support::{StopAfter, Test};
 
 fn left(test: &Test) -> Vec<String> {
     test.fake.snapshots().into_iter().map(|snapshot| snapshot.id).collect()
@@ -74,7 +74,8 @@ async fn only_what_is_ours_and_can_be_deleted_goes() {
     for name in ["app:1", "app:2", "app:3"] {
         test.remove_record(name);
     }
-    assert_eq!(test.collect().await.unwrap(), 2);
+    let collected = test.collected().await.unwrap();
+    assert_eq!((collected.removed, collected.left), (2, 1));
     let mut kept = left(&test);
     kept.sort();
     let mut expected = vec![foreign, in_use];
@@ -95,4 +96,49 @@ async fn what_a_dead_process_left_goes_and_a_missing_permission_is_named() {
     assert!(error.to_string().contains("ec2:DescribeSnapshots"), "{error}");
     assert_eq!(test.collect().await.unwrap(), 1);
     assert_eq!(left(&test), [""; 0]);
+}
+
+#[tokio::test]
+async fn too_many_pending_snapshots_of_our_own_are_no_obstacle() {
+    let test = Test::start().await;
+    test.fake.set_pending_quota(1);
+    let manifest = test.volume(&[(1, 4)], None);
+    test.fake.inject_every("PutSnapshotBlock", Fault::AccessDenied, 1);
+    test.publish("app:1", &manifest).await.unwrap_err();
+    std::fs::remove_file(test.journal("app:1")).unwrap();
+    test.fake.heal();
+    let published = test.publish("app:1", &manifest).await.unwrap();
+    test.assert_equal(&published, &manifest, "the second");
+    assert_eq!(left(&test), [published.id]);
+}
+
+#[tokio::test]
+async fn what_was_sent_for_a_build_that_failed_goes() {
+    let test = Test::start().await;
+    let manifest = test.volume(&[(1, 4)], None);
+    test.fake.inject_every("PutSnapshotBlock", Fault::AccessDenied, 1);
+    test.publish("app:1", &manifest).await.unwrap_err();
+    test.fake.heal();
+    assert_eq!(test.collect().await.unwrap(), 0, "it goes on");
+    test.fail("app:1");
+    assert_eq!(test.collect().await.unwrap(), 1);
+    assert!(!test.journal("app:1").exists());
+}
+
+#[tokio::test]
+async fn the_journal_of_a_build_that_still_ends_is_left_alone() {
+    let mut test = Test::start().await;
+    let manifest = test.volume(&[(1, 100)], None);
+    test.restart(|config| config.blocks_per_second = 100);
+    test.publish_watched("app:1", &manifest, None, StopAfter::blocks(5))
+        .await
+        .unwrap_err();
+    let (journal, id) = (test.journal("app:1"), test.record("app:1").id);
+    let lock = test.store.try_lock_cache(&id).unwrap().unwrap();
+    test.remove_record("app:1");
+    assert_eq!(test.collect().await.unwrap(), 0);
+    assert!(journal.exists());
+    drop(lock);
+    assert_eq!(test.collect().await.unwrap(), 1);
+    assert!(!journal.exists());
 }

@@ -23,6 +23,13 @@ async fn an_interrupted_upload_sends_nothing_twice() {
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         let now = test.acknowledged("app:1");
         let puts = &test.fake.snapshots()[0].puts;
+        // Whatever was answered before the end of the upload was written down.
+        let answered = puts.iter().filter(|(_, puts)| puts.acknowledged > 0);
+        let unknown: Vec<&u32> = answered
+            .map(|(index, _)| index)
+            .filter(|index| !now.contains(index))
+            .collect();
+        assert_eq!(unknown, [&0_u32; 0], "acknowledged, and forgotten");
         before.push(
             now.iter()
                 .map(|index| (*index, puts[index].accepted))

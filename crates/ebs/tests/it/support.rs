@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use imagecache_blocks::{
-    BlockDigest, CacheRecord, DirectoryStore, Durability, Extent, FinishedVolume, LayerRecord, Part, PartRecord,
-    Published, RecordChange, Result, SnapshotManifest, SnapshotStore as _, Source, SpecRecord, Store as _,
-    UploadProgress, UploadWatch, VolumeContent, VolumePart, export, write_snapshot,
+    BlockDigest, CacheRecord, Collected, DirectoryStore, Durability, Extent, FinishedVolume, LayerRecord, Part,
+    PartFeed, PartRecord, Published, RecordChange, Result, SnapshotManifest, SnapshotStore as _, Source, SpecRecord,
+    Store as _, UnfinishedVolume, UploadProgress, UploadWatch, VolumeContent, VolumePart, export, write_snapshot,
 };
-use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ImageRef, Phase};
+use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ErrorKind, Failure, ImageRef, Phase};
 use imagecache_ebs::{EbsConfig, EbsStore};
 use imagecache_fakes::ebs::FakeEbs;
 use jiff::Timestamp;
@@ -130,6 +130,22 @@ impl Test {
             .unwrap();
     }
 
+    /// Makes the cache one that is never built under this key.
+    pub fn fail(&self, name: &str) {
+        let id = self.record(name).id;
+        let failure = Failure {
+            kind: ErrorKind::InvalidSpec,
+            message: "the images need more room".to_owned(),
+        };
+        self.store
+            .update_record(&id, |record| {
+                let mut record = record.unwrap();
+                record.state.phase = Phase::Failed(failure);
+                (RecordChange::Write(Box::new(record), Durability::Durable), ())
+            })
+            .unwrap();
+    }
+
     pub fn remove_record(&self, name: &str) {
         self.store
             .update_record(&self.record(name).id, |_| (RecordChange::Remove, ()))
@@ -142,9 +158,10 @@ impl Test {
         name: &str,
         manifest: &SnapshotManifest,
         previous: Option<(&SnapshotManifest, &Published)>,
-        watch: Arc<StopAfter>,
+        watch: Arc<dyn UploadWatch>,
     ) -> Result<Published> {
         let CacheState { id, key, .. } = self.record(name);
+        let _lock = self.store.try_lock_cache(&id).unwrap().expect("one builds a cache");
         let (store, ebs, manifest) = (self.store.clone(), Arc::clone(&self.ebs), manifest.clone());
         let previous = previous.map(|(manifest, published)| (manifest.clone(), published.clone()));
         let work = move || {
@@ -164,19 +181,54 @@ impl Test {
         self.publish_watched(name, manifest, None, StopAfter::never()).await
     }
 
-    /// Publishes on top of another volume.
+    /// Publishes on top of another volume, which a Ready cache has.
     pub async fn publish_on(
         &self,
         name: &str,
         manifest: &SnapshotManifest,
         previous: (&SnapshotManifest, &Published),
     ) -> Published {
+        let ids = self.store.cache_ids().unwrap().into_iter();
+        let mut records = ids.filter_map(|id| self.store.record(&id).unwrap());
+        if !records.any(|record| record.published.as_ref() == Some(previous.1)) {
+            self.ready(&format!("below:{}", previous.1.generation), previous.0, previous.1);
+        }
         self.publish_watched(name, manifest, Some(previous), StopAfter::never())
             .await
             .unwrap()
     }
 
+    /// Sends parts ahead, as the provider does while it builds others.
+    pub async fn send_ahead(
+        &self,
+        name: &str,
+        manifest: &SnapshotManifest,
+        previous: Option<(&SnapshotManifest, &Published)>,
+        feed: impl PartFeed + 'static,
+    ) -> Result<()> {
+        let CacheState { id, key, .. } = self.record(name);
+        let _lock = self.store.try_lock_cache(&id).unwrap().expect("one builds a cache");
+        let (store, ebs, index) = (self.store.clone(), Arc::clone(&self.ebs), manifest.index.clone());
+        let previous = previous.map(|(manifest, published)| (manifest.clone(), published.clone()));
+        let work = move || {
+            let volume = UnfinishedVolume {
+                store: &store,
+                index: &index,
+                cache: &id,
+                key: &key,
+                previous: previous.as_ref().map(|(manifest, published)| (manifest, published)),
+            };
+            ebs.send_ahead(&volume, &feed, StopAfter::never().as_ref())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap()
+    }
+
+    /// Collects; how many snapshots were removed.
     pub async fn collect(&self) -> Result<usize> {
+        self.collected().await.map(|collected| collected.removed)
+    }
+
+    pub async fn collected(&self) -> Result<Collected> {
         let (store, ebs) = (self.store.clone(), Arc::clone(&self.ebs));
         tokio::task::spawn_blocking(move || ebs.collect(&store)).await.unwrap()
     }
@@ -193,7 +245,8 @@ impl Test {
     /// The blocks that the journal of a cache has as acknowledged.
     pub fn acknowledged(&self, name: &str) -> BTreeSet<u32> {
         let text = std::fs::read_to_string(self.journal(name)).unwrap();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        let index = |line: &str| line.split_once(' ')?.0.parse().ok();
+        text.lines().filter_map(index).collect()
     }
 
     /// Every byte of the volume that a node would see is that of the directory.

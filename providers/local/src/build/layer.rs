@@ -8,6 +8,7 @@ use imagecache_core::{Digest, ErrorKind, EventSeverity, LayerStage, chain};
 use imagecache_erofs::{LayerOptions as ImageOptions, LayerSummary, Limits, write_layer};
 use imagecache_oci::{LayerCounters, LayerOptions, LayerStream, ResolvedImage, error_from_io, is_wrong_digest};
 
+use super::ahead::Ahead;
 use super::resolve::Wanted;
 use super::sink::{Budget, BudgetedSink, TooLarge};
 use super::{BuildInput, layer_event};
@@ -24,6 +25,8 @@ pub(super) struct LayerJob {
     pub(super) budget: Arc<Budget>,
     pub(super) image: Arc<ResolvedImage>,
     pub(super) wanted: Wanted,
+    /// Who sends finished layers, where they are sent.
+    pub(super) ahead: Option<Arc<Ahead>>,
 }
 
 impl LayerJob {
@@ -39,10 +42,18 @@ impl LayerJob {
                 // Somebody else may have written it while we waited.
                 match self.reuse()? {
                     Some(stage) => stage,
-                    None => self.fetch_verified()?,
+                    None => {
+                        self.ahead.iter().for_each(|ahead| ahead.fetching());
+                        self.fetch_verified()?
+                    }
                 }
             }
         };
+        if let Some(ahead) = &self.ahead
+            && let Some(record) = self.tracker.store.layer(&self.wanted.diff_id)?
+        {
+            ahead.finished(&self.wanted.diff_id, record.blocks);
+        }
         self.tracker.layer_done(self.wanted.shown, stage);
         if let Some(reason) = layer_event(stage) {
             let message = format!("Layer {} was in the store already", self.wanted.diff_id);

@@ -1,5 +1,6 @@
 //! One build, from references to a Ready record.
 
+mod ahead;
 mod layer;
 mod patch;
 mod publish;
@@ -22,8 +23,9 @@ use crate::config::LimitsConfig;
 use crate::failure::Stop;
 use crate::shelf::Shelf;
 use crate::tracker::Tracker;
+use ahead::{Ahead, Previous, Running};
 use layer::LayerJob;
-use resolve::{Resolved, Wanted};
+use resolve::Resolved;
 use sink::Budget;
 
 /// How often a build's progress is written down.
@@ -58,15 +60,25 @@ pub(crate) fn layers_percent(shelf: &Shelf) -> u8 {
 /// Builds the cache and writes how it ended. Returns when nothing of the build runs any more.
 pub(crate) async fn run(tracker: Arc<Tracker>, lock: Option<LockGuard>, input: BuildInput) {
     let shelf = Arc::clone(&input.shelf);
-    match lock_cache(&tracker, lock).await {
-        Err(stop) => conclude(&tracker, &shelf, stop).await,
+    let ended = match lock_cache(&tracker, lock).await {
+        Err(stop) => conclude(&tracker, stop).await,
         // Held until the outcome is written: without it the build would look interrupted.
         Ok(_lock) => match build(&tracker, input).await {
-            Ok(()) => clean_up(&tracker, &shelf).await,
-            Err(stop) => conclude(&tracker, &shelf, stop).await,
+            Ok(()) => Ended::Ready,
+            Err(stop) => conclude(&tracker, stop).await,
         },
-    }
+    };
+    clean_up(&tracker, &shelf, ended).await;
     tracker.finish();
+}
+
+/// How a build ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Ready,
+    /// Failed or stalled.
+    Told,
+    Cancelled,
 }
 
 /// Takes the cache's lock, which an earlier build of this cache may still hold while it ends.
@@ -86,31 +98,33 @@ async fn lock_cache(tracker: &Tracker, lock: Option<LockGuard>) -> Result<LockGu
     }
 }
 
-/// Removes what is left outside the directory after a build: its journal, and what earlier builds left.
-async fn clean_up(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>) {
+/// Removes what nothing needs any more after a build, without its lock: the journal of its upload is in use until then.
+async fn clean_up(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>, ended: Ended) {
+    // However it ended, it may have started a snapshot that nobody goes on with.
     shelf.soil();
     let (store, shelf) = (tracker.store.clone(), Arc::clone(shelf));
-    if shelf.is_elsewhere()
-        && let Err(stop) = blocking(move || {
-            shelf.collect_elsewhere(&store);
-            Ok(())
-        })
-        .await
-    {
+    let cleaned = match ended {
+        Ended::Ready if shelf.is_elsewhere() => {
+            blocking(move || {
+                shelf.collect_elsewhere(&store);
+                Ok(())
+            })
+            .await
+        }
+        // A layer may have been finished after the cache was deleted.
+        Ended::Cancelled => blocking(move || shelf.collect(&store).map_err(Stop::from)).await,
+        // What keeps a build from its end would keep this too: later.
+        Ended::Ready | Ended::Told => Ok(()),
+    };
+    if let Err(stop) = cleaned {
         tracing::warn!(?stop, "cannot clean up after a build");
     }
 }
 
 /// Writes down why the build ended.
-async fn conclude(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>, stop: Stop) {
+async fn conclude(tracker: &Arc<Tracker>, stop: Stop) -> Ended {
     let Some(phase) = stop.phase() else {
-        // A layer may have been finished after the cache was deleted, or a snapshot started.
-        shelf.soil();
-        let (store, shelf) = (tracker.store.clone(), Arc::clone(shelf));
-        if let Err(stop) = blocking(move || shelf.collect(&store).map_err(Stop::from)).await {
-            tracing::warn!(?stop, "cannot clean up after a cancelled build");
-        }
-        return;
+        return Ended::Cancelled;
     };
     if let Some(failure) = phase.failure() {
         let id = tracker.record().state.id;
@@ -121,6 +135,7 @@ async fn conclude(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>, stop: Stop) {
         let failed_at = matches!(phase, Phase::Failed(_)).then_some(record.state.updated_at);
         record.state.expires_at = record.spec.retention.expires_at(record.state.created_at, failed_at);
         record.state.phase = phase;
+        record.state.activity = None;
         record.state.layers.clear();
     });
     let writer = Arc::clone(tracker);
@@ -132,6 +147,7 @@ async fn conclude(tracker: &Arc<Tracker>, shelf: &Arc<Shelf>, stop: Stop) {
             tracing::error!(message = failure.message, "cannot write down how a build ended");
         }
     }
+    Ended::Told
 }
 
 async fn build(tracker: &Arc<Tracker>, input: BuildInput) -> Result<(), Stop> {
@@ -144,14 +160,32 @@ async fn build(tracker: &Arc<Tracker>, input: BuildInput) -> Result<(), Stop> {
     resolved.check(&input.limits, &budget)?;
     begin_creating(tracker, &resolved).await?;
     let input = Arc::new(input);
+    let looking = Arc::clone(tracker);
+    let previous = Arc::new(blocking(move || Ok(previous_snapshot(&looking))).await?);
     let ticker = tokio::spawn(write_progress(Arc::clone(tracker)));
-    let layers = fetch_layers(tracker, &input, &resolved, &budget).await;
+    let upload = input
+        .shelf
+        .is_elsewhere()
+        .then(|| Running::start(tracker, &input.shelf, &resolved, budget.limit(), &previous));
+    let ahead = upload.as_ref().map(Running::ahead);
+    let layers = fetch_layers(tracker, &input, &resolved, &budget, ahead).await;
     ticker.abort();
     // Nothing may write an older record after this.
     let _ = ticker.await;
-    layers?;
+    let laid_out = match layers {
+        Ok(()) => {
+            let (tracker, input, previous) = (Arc::clone(tracker), Arc::clone(&input), Arc::clone(&previous));
+            blocking(move || lay_out(&tracker, &input.shelf, &resolved, &budget, &previous)).await
+        }
+        Err(stop) => Err(stop),
+    };
+    // Only one upload writes the journal.
+    if let Some(upload) = upload {
+        upload.stop().await;
+    }
+    let (manifest, content) = laid_out?;
     let finisher = Arc::clone(tracker);
-    blocking(move || finish(&finisher, &input.shelf, &resolved, &budget)).await
+    blocking(move || finish(&finisher, &input.shelf, &manifest, &content, &previous)).await
 }
 
 /// Writes down what will be used before looking what is there: from then on it is not collected.
@@ -207,10 +241,9 @@ async fn fetch_layers(
     input: &Arc<BuildInput>,
     resolved: &Resolved,
     budget: &Arc<Budget>,
+    ahead: Option<Arc<Ahead>>,
 ) -> Result<(), Stop> {
-    let mut wanted: Vec<Wanted> = resolved.wanted.clone();
-    wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
-    let mut waiting = wanted.into_iter();
+    let mut waiting = resolved.in_order().into_iter();
     let mut running: JoinSet<Result<(), Stop>> = JoinSet::new();
     let mut outcome = Ok(());
     loop {
@@ -225,6 +258,7 @@ async fn fetch_layers(
                 budget: Arc::clone(budget),
                 image,
                 wanted,
+                ahead: ahead.clone(),
             };
             running.spawn_blocking(move || job.run());
         }
@@ -248,22 +282,32 @@ async fn fetch_layers(
     outcome
 }
 
-/// Patches, volume, snapshot, Ready. Blocks.
-fn finish(tracker: &Tracker, shelf: &Shelf, resolved: &Resolved, budget: &Budget) -> Result<(), Stop> {
+/// Patches and volume. Blocks.
+fn lay_out(
+    tracker: &Tracker,
+    shelf: &Shelf,
+    resolved: &Resolved,
+    budget: &Budget,
+    previous: &Previous,
+) -> Result<(SnapshotManifest, VolumeContent), Stop> {
     let store = &tracker.store;
+    // Layers in the order in which they were fetched, since that is how their places became known; then patches.
     let mut parts: Vec<VolumePart> = Vec::new();
+    for wanted in resolved.in_order() {
+        let layer = store.layer(&wanted.diff_id)?.ok_or_else(|| {
+            let message = format!("layer {} vanished from the store", wanted.diff_id);
+            Stop::stalled(ErrorKind::Internal, message)
+        })?;
+        parts.push(PartRecord::Layer(layer).into());
+    }
     for image in &resolved.records {
         let patches = patch::write_patches(store, image, &|| tracker.is_cancelled())?;
-        for (reference, patch) in image.layers.iter().zip(patches) {
-            let layer = store.layer(&reference.diff_id)?.ok_or_else(|| {
-                Stop::stalled(
-                    ErrorKind::Internal,
-                    format!("layer {} vanished from the store", reference.diff_id),
-                )
-            })?;
-            parts.push(PartRecord::Layer(layer).into());
-            parts.extend(patch.map(|patch| PartRecord::Patch(patch).into()));
-        }
+        parts.extend(
+            patches
+                .into_iter()
+                .flatten()
+                .map(|patch| PartRecord::Patch(patch).into()),
+        );
     }
     let parts_done = layers_percent(shelf) + PATCHES_PERCENT;
     tracker.edit(|record| record.state.progress = record.state.progress.max(Progress::from_percent(parts_done)));
@@ -271,8 +315,8 @@ fn finish(tracker: &Tracker, shelf: &Shelf, resolved: &Resolved, budget: &Budget
         images: resolved.records.clone(),
         blobs: resolved.blobs(),
         parts,
+        head: Some(ahead::head(resolved)),
     };
-    let previous = previous_snapshot(tracker);
     let manifest = write_snapshot(store, &content, previous.as_ref().map(|(_, manifest)| manifest))?;
     if manifest.content_bytes() > budget.limit() {
         return Err(budget.too_large(manifest.content_bytes()));
@@ -281,7 +325,18 @@ fn finish(tracker: &Tracker, shelf: &Shelf, resolved: &Resolved, budget: &Budget
     tracker.edit(|record| record.snapshot = Some(manifest.id.clone()));
     tracker.persist(Durability::Durable)?;
     confirm(tracker, &manifest, &content)?;
-    let published = publish::publish(tracker, shelf, &manifest, previous.as_ref())?;
+    Ok((manifest, content))
+}
+
+/// Snapshot, Ready. Blocks.
+fn finish(
+    tracker: &Tracker,
+    shelf: &Shelf,
+    manifest: &SnapshotManifest,
+    content: &VolumeContent,
+    previous: &Previous,
+) -> Result<(), Stop> {
+    let published = publish::publish(tracker, shelf, manifest, previous)?;
     let snapshot_id = published
         .as_ref()
         .map_or_else(|| manifest.id.to_string(), |published| published.id.clone());
@@ -294,6 +349,7 @@ fn finish(tracker: &Tracker, shelf: &Shelf, resolved: &Resolved, budget: &Budget
         record.state.content_bytes = Some(manifest.content_bytes());
         record.state.phase = Phase::Ready;
         record.state.progress = Progress::DONE;
+        record.state.activity = None;
         record.state.layers.clear();
     });
     let message = format!(
@@ -329,7 +385,7 @@ fn confirm(tracker: &Tracker, manifest: &SnapshotManifest, content: &VolumeConte
 }
 
 /// The newest snapshot of the same owner under an older spec: its layers keep their place.
-fn previous_snapshot(tracker: &Tracker) -> Option<(CacheRecord, SnapshotManifest)> {
+fn previous_snapshot(tracker: &Tracker) -> Previous {
     let mine = tracker.record();
     let owner = |record: &CacheRecord| {
         record

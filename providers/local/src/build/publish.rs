@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use imagecache_blocks::{
-    BLOCK_BYTES, CacheRecord, Durability, FinishedVolume, Published, SnapshotManifest, UploadProgress, UploadWatch,
+    BLOCK_BYTES, Durability, FinishedVolume, Published, SnapshotManifest, UploadProgress, UploadWatch,
 };
 use imagecache_core::{EventSeverity, Progress};
 
+use super::ahead::Previous;
 use crate::failure::Stop;
 use crate::shelf::Shelf;
 use crate::tracker::Tracker;
@@ -25,7 +26,7 @@ pub(super) fn publish(
     tracker: &Tracker,
     shelf: &Shelf,
     manifest: &SnapshotManifest,
-    previous: Option<&(CacheRecord, SnapshotManifest)>,
+    previous: &Previous,
 ) -> Result<Option<Published>, Stop> {
     let record = tracker.record();
     let volume = FinishedVolume {
@@ -33,7 +34,7 @@ pub(super) fn publish(
         manifest,
         cache: &record.state.id,
         key: &record.state.key,
-        previous: previous.and_then(|(record, manifest)| Some((manifest, record.published.as_ref()?))),
+        previous: super::ahead::published(previous),
     };
     let watch = Watch {
         tracker,
@@ -96,6 +97,7 @@ impl UploadWatch for Watch<'_> {
         let percent = LAYERS_PERCENT + scaled(share, SENT_PERCENT - LAYERS_PERCENT);
         self.tracker.edit(|record| {
             record.state.progress = record.state.progress.max(Progress::from_percent(percent));
+            record.state.activity = Some(activity(&progress));
         });
         if told.logged.elapsed() >= LOG_INTERVAL {
             told.logged = Instant::now();
@@ -118,7 +120,44 @@ impl UploadWatch for Watch<'_> {
     }
 }
 
+/// Where an upload is, for people.
+fn activity(progress: &UploadProgress) -> String {
+    if progress.done >= progress.total {
+        return "waiting until the snapshot is completed".to_owned();
+    }
+    let mib = |blocks: u64| (blocks * BLOCK_BYTES) >> 20;
+    let mut text = format!("sending {} of {} MiB", mib(progress.done), mib(progress.total));
+    if let Some(left) = progress.left {
+        let rate = mib(progress.per_second);
+        text += &format!(", {rate} MiB/s, {} s left", left.as_secs().max(1));
+    }
+    text
+}
+
 /// `percent` of `most`.
 fn scaled(percent: u8, most: u8) -> u8 {
     u8::try_from(u32::from(percent) * u32::from(most) / 100).unwrap_or(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_tells_how_fast_it_is_and_how_long_it_takes() {
+        for (done, per_second, left, expected) in [
+            (0, 0, None, "sending 0 of 1024 MiB"),
+            (1024, 500, Some(2), "sending 512 of 1024 MiB, 250 MiB/s, 2 s left"),
+            (2047, 500, Some(0), "sending 1023 of 1024 MiB, 250 MiB/s, 1 s left"),
+            (2048, 500, Some(0), "waiting until the snapshot is completed"),
+        ] {
+            let progress = UploadProgress {
+                done,
+                total: 2048,
+                per_second,
+                left: left.map(Duration::from_secs),
+            };
+            assert_eq!(activity(&progress), expected);
+        }
+    }
 }

@@ -122,6 +122,14 @@ fn record(reference: &ImageRef, image: &ResolvedImage) -> ImageRecord {
 }
 
 impl Resolved {
+    /// The layers in the order in which they are fetched and lie in the volume: large ones first, so that none is left alone
+    /// at the end.
+    pub(super) fn in_order(&self) -> Vec<Wanted> {
+        let mut wanted = self.wanted.clone();
+        wanted.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+        wanted
+    }
+
     /// Compressed bytes of all layers, shared ones counted once.
     pub(super) fn compressed_bytes(&self) -> u64 {
         self.wanted.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))

@@ -3,9 +3,9 @@
 use imagecache_core::{CacheKey, CacheProvider as _, Phase};
 use imagecache_fakes::ebs::{FakeEbs, Fault};
 use imagecache_fakes::image::{Compression, Image, LayerBuilder};
-use imagecache_fakes::registry::FakeRegistry;
+use imagecache_fakes::registry::{FakeRegistry, Fault as RegistryFault, FaultKind};
 
-use crate::support::{TestClock, build, noise, open_on_ebs, spec};
+use crate::support::{Gate, TestClock, build, noise, open_on_ebs, spec};
 
 const MIB: usize = 1 << 20;
 
@@ -63,4 +63,68 @@ async fn a_refused_upload_stalls_with_the_missing_right_and_goes_on_later() {
     let ready = build(&provider, "owner", &wanted).await;
     assert_eq!(ready.phase, Phase::Ready, "{:?}", ready.events);
     assert_eq!(fake.started(), 1, "the same snapshot goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finished_layers_are_sent_while_others_are_fetched() {
+    let (registry, fake) = (FakeRegistry::start().await.unwrap(), FakeEbs::start().await.unwrap());
+    let layers = [layer(1, 2 * MIB), layer(2, 20 * MIB), layer(3, 6 * MIB)];
+    registry.push("app", "1", &Image::new(layers.to_vec()));
+    let gate = Gate::before(&registry).await;
+    let elsewhere = FaultKind::RedirectTo(format!("http://{}", gate.address));
+    let held = &layers[0].blob.digest;
+    registry.inject(RegistryFault::on(held, elsewhere).times(1));
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open_on_ebs(directory.path(), TestClock::new().clock(), &fake);
+    let wanted = spec(&format!("{}/app:1", registry.host()));
+    let key = CacheKey::new("owner", &wanted);
+    provider.ensure(&key, &wanted).await.unwrap();
+    // All of the two layers that are there: 26 MiB.
+    while fake.bytes() < 26 << 20 {
+        let state = provider.get(&key).await.unwrap().unwrap();
+        assert_eq!(state.phase.failure(), None);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(fake.snapshots()[0].status, "pending");
+    gate.set(true);
+    provider.idle().await;
+    let ready = provider.get(&key).await.unwrap().unwrap();
+    assert_eq!(ready.phase, Phase::Ready, "{:?}", ready.events);
+    let snapshot = fake.snapshot(ready.snapshot_id.as_ref().unwrap()).unwrap();
+    assert_eq!((fake.started(), snapshot.gib), (1, 1));
+    assert!(
+        snapshot.puts.values().all(|puts| puts.accepted == 1),
+        "nothing is sent twice: {:?}",
+        snapshot.puts
+    );
+    let verifier = std::sync::Arc::clone(&provider);
+    let report = tokio::task::spawn_blocking(move || verifier.verify(None));
+    assert_eq!(report.await.unwrap().unwrap().damage, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stalled_build_left_is_removed() {
+    let (registry, fake) = (FakeRegistry::start().await.unwrap(), FakeEbs::start().await.unwrap());
+    registry.push("app", "1", &Image::new(vec![layer(1, 2 * MIB)]));
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open_on_ebs(directory.path(), TestClock::new().clock(), &fake);
+    let tending = tokio::spawn(imagecache_local::LocalProvider::tend(std::sync::Arc::downgrade(
+        &provider,
+    )));
+    while fake.calls("DescribeSnapshots") == 0 {
+        tokio::task::yield_now().await;
+    }
+    tending.abort();
+    fake.fail_next_completion("the key is gone");
+    let stalled = build(&provider, "owner", &spec(&format!("{}/app:1", registry.host()))).await;
+    assert!(matches!(stalled.phase, Phase::Stalled(_)), "{:?}", stalled.phase);
+    assert_eq!(fake.snapshots().len(), 1);
+    let tending = tokio::spawn(imagecache_local::LocalProvider::tend(std::sync::Arc::downgrade(
+        &provider,
+    )));
+    while !fake.snapshots().is_empty() {
+        assert!(!tending.is_finished());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    tending.abort();
 }

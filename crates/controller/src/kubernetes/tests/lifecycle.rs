@@ -81,6 +81,29 @@ async fn progress_is_written_at_most_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_build_does_is_in_the_message_and_makes_no_events() {
+    let rig = Rig::new(json!(["nginx"]));
+    rig.expect_phase("Pending");
+    rig.expect_phase("Pending");
+    rig.pass("the first pass").await;
+    rig.provider.advance_builds(Progress::from_percent(50));
+    rig.expect_phase("Creating");
+    rig.expect_event("Normal", "Creating", "");
+    rig.pass("building").await;
+    for text in ["sending 1 of 9 MiB", "sending 5 of 9 MiB, 2 MiB/s, 2 s left"] {
+        rig.provider.say(text);
+        let action = rig.pass("too soon").await;
+        assert_ne!(action, Action::await_change(), "the write is only put off");
+        rig.advance(Duration::from_millis(1_100)).await;
+        rig.expect_status(move |status| {
+            let message = status["conditions"][0]["message"].as_str().unwrap();
+            assert!(message.ends_with(&format!("is being built: {text}")), "{message}");
+        });
+        rig.pass("a second later").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_watch_does_no_harm() {
     let rig = Rig::new(json!(["nginx"]));
     let before = rig.object.lock().unwrap().clone();
