@@ -110,6 +110,14 @@ fn a_directory_with_other_files_is_refused() {
 }
 
 #[test]
+fn the_snapshotter_may_live_in_the_directory_before_the_store_does() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("node/s")).unwrap();
+    fs::create_dir(directory.path().join("lost+found")).unwrap();
+    DirectoryStore::open(directory.path()).unwrap();
+}
+
+#[test]
 fn a_newer_layout_is_refused() {
     let (directory, store) = store();
     drop(store);
