@@ -1,6 +1,8 @@
 //! Who may have an image: the registry itself is asked for its manifest, and nothing is fetched.
 
-use imagecache_core::{Digest, ErrorKind, ImageRef, Result};
+use std::time::Duration;
+
+use imagecache_core::{Digest, ErrorKind, ImageRef, Result, chain};
 use reqwest::Method;
 
 use crate::auth::Authenticator;
@@ -14,6 +16,8 @@ use crate::transport::{Ask, Bounded, Trust};
 
 /// Somebody waits for the answer, and "no" is always a safe one: a busy registry gets a second chance and no third.
 const ATTEMPTS: u32 = 2;
+/// And a silent one keeps no build waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Asks the registry itself, never a mirror, for the manifest or index `digest` of the image's repository: with this
@@ -39,17 +43,14 @@ impl Session {
             return true;
         }
         let nobody = Authenticator::default();
-        match self.ask(&nobody, &image.reference, image.digest()).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(
-                    image = %image.reference,
-                    error = &error as &dyn std::error::Error,
-                    "an image does not count as public"
-                );
-                false
-            }
-        }
+        let asking = self.ask(&nobody, &image.reference, image.digest());
+        let refused = match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "its registry does not answer".to_owned(),
+        };
+        tracing::debug!(image = %image.reference, reason = refused, "an image does not count as public");
+        false
     }
 
     async fn ask(&self, auth: &Authenticator, image: &ImageRef, digest: &Digest) -> Result<()> {

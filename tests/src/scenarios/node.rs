@@ -23,7 +23,7 @@ const PROGRAMS: [&str; 5] = ["/bin/sh", "/bin/cat", "/bin/mv", "/bin/rm", "/bin/
 const IMPLIED: &[&str] = &["bin", "data", "lib", "lib/x86_64-linux-gnu", "lib64"];
 
 /// Layers with a shell, its libraries, and a file of 3 MiB.
-fn runnable() -> Result<Vec<Vec<u8>>> {
+pub fn runnable() -> Result<Vec<Vec<u8>>> {
     let mut libraries = BTreeSet::new();
     for program in PROGRAMS {
         let output = std::process::Command::new("ldd").arg(program).output()?;
