@@ -1,6 +1,6 @@
 //! `imagecache node --mirror` behind a real containerd: images start while their registry is away, for whom they may.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::context::Context;
 use crate::image::Layout;
@@ -14,17 +14,24 @@ const PASSWORD: &str = "hunter2";
 /// Prints a file of the topmost layer.
 const SCRIPT: &str = "cat /data/top";
 
-async fn layout(context: &Context) -> Result<Layout> {
+fn layout(context: &Context) -> Result<Layout> {
     let mut layout = Layout::new(&context.dir.join("oci"))?;
     layout.add("run", &runnable()?)?;
     Ok(layout)
 }
 
 pub async fn public_image_starts_without_its_registry(context: Context) -> Result<()> {
-    let registry = Registry::serve(&layout(&context).await?).await?;
+    let layout = layout(&context)?;
+    let registry = Registry::serve(&layout).await?;
     let (host, image) = (registry.host().to_owned(), registry.image("run"));
+    // The same image, as one platform of an index.
+    let (_, built) = layout.images().next().context("no image")?;
+    let index = imagecache_fakes::image::index(&[built]).digest;
+    let multi = registry.fake().push_index("e2e", "multi", &[built]);
+    for reference in [&image, &multi] {
+        context.binary().create(reference).await?;
+    }
     let node = Node::start(&context).await?;
-    context.binary().create(&image).await?;
     node.knows(3).await?;
     drop(registry);
     let alone = node.containerd.pull(&image).await;
@@ -41,13 +48,16 @@ pub async fn public_image_starts_without_its_registry(context: Context) -> Resul
     node.has_each_image_mounted_once()?;
     let said = node.script(&image, &context.name("away"), SCRIPT).await?;
     ensure!(said == "top\n", "the container said {said:?}");
+    // A pod may name what its tag meant: the index, not the manifest of this platform.
+    node.containerd.pull(&format!("{host}/e2e@{index}")).await?;
     let uncached = node.containerd.pull(&format!("{host}/e2e:other")).await;
     ensure!(uncached.is_err(), "an image that is not cached was pulled from nowhere");
+    node.containerd.remove(&format!("{host}/e2e@{index}")).await?;
     node.forget(&image).await
 }
 
 pub async fn private_image_starts_for_who_may_have_it(context: Context) -> Result<()> {
-    let registry = Registry::serve_to(&layout(&context).await?, USER, PASSWORD).await?;
+    let registry = Registry::serve_to(&layout(&context)?, USER, PASSWORD).await?;
     let (host, image) = (registry.host().to_owned(), registry.image("run"));
     let secret = context.dir.join("secret.json");
     let auths = serde_json::json!({ "auths": { &host: { "username": USER, "password": PASSWORD } } });

@@ -5,43 +5,73 @@ use std::path::Path;
 
 use super::{Finding, Grade, finding};
 
-/// The mounts of this process, and its and the first process's mount namespaces.
+/// The mounts of this process, its mount namespace, and all processes.
 const TABLE: &str = "/proc/self/mountinfo";
 const OWN_NAMESPACE: &str = "/proc/self/ns/mnt";
-const FIRST_NAMESPACE: &str = "/proc/1/ns/mnt";
-const FIRST_NAME: &str = "/proc/1/comm";
-/// What runs as process 1 on a host; in a container it is something else.
-const HOST_NAMES: [&str; 3] = ["systemd", "init", "runit"];
+const PROCESSES: &str = "/proc";
+/// What has its mounts looked at.
+const CONTAINERD: &str = "containerd";
+
+/// Where containerd is, as seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Containerd {
+    /// In this mount namespace.
+    Here,
+    /// In another one.
+    Elsewhere,
+    /// Not running, or hidden from this process, as from a pod.
+    Unseen,
+}
 
 pub(super) fn check(root: &Path) -> Finding {
     let table = fs::read_to_string(TABLE).unwrap_or_default();
     let place = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
-    let same = match (fs::read_link(OWN_NAMESPACE), fs::read_link(FIRST_NAMESPACE)) {
-        (Ok(own), Ok(first)) => own == first,
-        _ => false,
-    };
-    let first = fs::read_to_string(FIRST_NAME).unwrap_or_default();
-    let on_host = same && HOST_NAMES.contains(&first.trim());
-    judge(root, is_shared(&table, &place), on_host)
+    judge(root, is_shared(&table, &place), containerd())
 }
 
-fn judge(root: &Path, shared: bool, on_host: bool) -> Finding {
+fn containerd() -> Containerd {
+    let Ok(own) = fs::read_link(OWN_NAMESPACE) else {
+        return Containerd::Unseen;
+    };
+    let processes = fs::read_dir(PROCESSES).into_iter().flatten().flatten();
+    let named = processes.map(|process| process.path()).filter(|process| {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        name.trim() == CONTAINERD
+    });
+    let namespaces: Vec<_> = named
+        .filter_map(|process| fs::read_link(process.join("ns/mnt")).ok())
+        .collect();
+    match namespaces.as_slice() {
+        [] => Containerd::Unseen,
+        found if found.contains(&own) => Containerd::Here,
+        _ => Containerd::Elsewhere,
+    }
+}
+
+fn judge(root: &Path, shared: bool, containerd: Containerd) -> Finding {
     let subject = "mount propagation";
     let shown = root.display();
-    match (shared, on_host) {
+    let advice = format!("mount {shown} with `mountPropagation: Bidirectional`, or run in the host's mount namespace");
+    match (shared, containerd) {
+        (_, Containerd::Here) => finding(subject, Grade::Good, "containerd is in this mount namespace"),
         (true, _) => finding(
             subject,
             Grade::Good,
             format!("mounts below {shown} reach other mount namespaces"),
         ),
-        (false, true) => finding(subject, Grade::Good, "this process is in the host's mount namespace"),
-        (false, false) => finding(
+        (false, Containerd::Elsewhere) => finding(
+            subject,
+            Grade::Bad,
+            format!(
+                "containerd does not see mounts below {shown}, so containers would find empty directories: {advice}"
+            ),
+        ),
+        (false, Containerd::Unseen) => finding(
             subject,
             Grade::Fair,
             format!(
-                "mounts below {shown} stay in this mount namespace; if containerd runs in another one, as it does for a pod, \
-                 containers find empty directories: mount {shown} with `mountPropagation: Bidirectional`"
+                "mounts below {shown} stay in this mount namespace; should containerd run in another one: {advice}"
             ),
         ),
     }
@@ -86,9 +116,15 @@ mod tests {
 
     #[test]
     fn a_pod_without_propagation_is_told() {
-        let grade = |shared, on_host| judge(Path::new("/r"), shared, on_host).grade;
-        assert_eq!(grade(true, false), Grade::Good);
-        assert_eq!(grade(false, true), Grade::Good);
-        assert_eq!(grade(false, false), Grade::Fair);
+        let grade = |shared, containerd| judge(Path::new("/r"), shared, containerd).grade;
+        for (shared, containerd, expected) in [
+            (false, Containerd::Here, Grade::Good),
+            (true, Containerd::Elsewhere, Grade::Good),
+            (false, Containerd::Elsewhere, Grade::Bad),
+            (true, Containerd::Unseen, Grade::Good),
+            (false, Containerd::Unseen, Grade::Fair),
+        ] {
+            assert_eq!(grade(shared, containerd), expected, "{shared} {containerd:?}");
+        }
     }
 }

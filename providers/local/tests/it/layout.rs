@@ -68,7 +68,7 @@ async fn every_layer_is_where_containerd_looks_for_it() {
             .join(format!("layers/sha256/{}/{hex}.erofs", &hex[..2]));
         let meta = fs::metadata(&path).unwrap();
         assert!(
-            meta.is_file() && meta.len() >= 4096 && meta.len() % 4096 == 0,
+            meta.is_file() && meta.len() >= 4096 && meta.len().is_multiple_of(4096),
             "{}: {meta:?}",
             path.display()
         );
