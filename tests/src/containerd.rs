@@ -22,6 +22,8 @@ const SNAPSHOTTER_SOCKET: &str = "node.sock";
 
 /// A network that nothing joins.
 const NETWORK: &str = r#"{"cniVersion": "0.4.0", "name": "none", "plugins": [{"type": "loopback"}]}"#;
+/// Directory with how registries are reached.
+const HOSTS: &str = "certs.d";
 
 /// A running containerd with an empty root; killed when dropped.
 pub struct Containerd {
@@ -55,8 +57,10 @@ impl Containerd {
                  sandbox_image = {sandbox_image:?}\n  restrict_oom_score_adj = true\n\
                  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"imagecache\"\n  \
                  disable_snapshot_annotations = false\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {networks:?}\n",
+                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {networks:?}\n\
+                 [plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = {hosts:?}\n",
                 socket = run.join(SNAPSHOTTER_SOCKET),
+                hosts = run.join(HOSTS),
             )
         })
         .await
@@ -103,6 +107,25 @@ impl Containerd {
     /// Pulls an image as kubelet does.
     pub async fn pull(&self, image: &str) -> Result<()> {
         cri::pull(&self.socket, image).await.map(|_id| ())
+    }
+
+    /// Pulls an image as kubelet does for a pod with a pull secret.
+    pub async fn pull_as(&self, image: &str, username: &str, password: &str) -> Result<()> {
+        cri::pull_as(&self.socket, image, username, password)
+            .await
+            .map(|_id| ())
+    }
+
+    /// Says how a registry is reached: the content of its `hosts.toml`. It is read at every pull.
+    pub fn reach(&self, registry: &str, hosts: &str) -> Result<()> {
+        // Names of directories have no colon.
+        let name = match registry.rsplit_once(':') {
+            Some((host, port)) => format!("{host}_{port}_"),
+            None => registry.to_owned(),
+        };
+        let dir = self.run.path().join(HOSTS).join(name);
+        std::fs::create_dir_all(&dir)?;
+        Ok(std::fs::write(dir.join("hosts.toml"), hosts)?)
     }
 
     /// Removes an image as kubelet does.

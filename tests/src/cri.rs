@@ -19,11 +19,21 @@ struct ImageSpec {
     image: String,
 }
 
-/// `PullImageRequest` and `RemoveImageRequest`, without credentials.
+/// Of `PullImageRequest` and `RemoveImageRequest` what we need; only the first has `auth`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct ImageRequest {
     #[prost(message, optional, tag = "1")]
     image: Option<ImageSpec>,
+    #[prost(message, optional, tag = "2")]
+    auth: Option<AuthConfig>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AuthConfig {
+    #[prost(string, tag = "1")]
+    username: String,
+    #[prost(string, tag = "2")]
+    password: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -61,6 +71,19 @@ pub async fn pull(socket: &Path, image: &str) -> Result<String> {
     Ok(answer.image_ref)
 }
 
+/// Pulls an image with a user name and a password, as kubelet does for a pod with a pull secret.
+pub async fn pull_as(socket: &Path, image: &str, username: &str, password: &str) -> Result<String> {
+    let request = ImageRequest {
+        auth: Some(AuthConfig {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        }),
+        ..request(image)
+    };
+    let answer: PullImageResponse = call(socket, "PullImage", request).await?;
+    Ok(answer.image_ref)
+}
+
 /// Removes an image as kubelet does.
 pub async fn remove(socket: &Path, image: &str) -> Result<()> {
     let _answer: Nothing = call(socket, IMAGES, "RemoveImage", request(image)).await?;
@@ -83,6 +106,7 @@ fn request(image: &str) -> ImageRequest {
         image: Some(ImageSpec {
             image: image.to_owned(),
         }),
+        auth: None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::containerd::Containerd;
 use crate::context::Context;
 use crate::image::digest;
 use crate::mounts::Mounted;
+use crate::plane::free_port;
 use crate::store;
 use crate::wait;
 
@@ -29,6 +30,8 @@ pub struct Node {
     /// Where the snapshotter keeps everything, and its log.
     pub dir: PathBuf,
     source: PathBuf,
+    /// Port of the mirror on loopback.
+    pub mirror: u16,
     child: Child,
     /// Its client.
     pub containerd: Containerd,
@@ -50,11 +53,13 @@ impl Node {
         let dir = context.subdir("node")?;
         let binary = context.binary();
         let containerd = Containerd::with_snapshotter(&context.subdir("containerd")?, sandbox_image).await?;
-        let child = spawn(&binary, &dir, &containerd.snapshotter_socket(), source).await?;
+        let mirror = free_port()?;
+        let child = spawn(&binary, &dir, &containerd.snapshotter_socket(), source, mirror).await?;
         Ok(Self {
             binary,
             dir,
             source: source.to_owned(),
+            mirror,
             child,
             containerd,
         })
@@ -73,6 +78,7 @@ impl Node {
             &self.dir,
             &self.containerd.snapshotter_socket(),
             &self.source,
+            self.mirror,
         )
         .await?;
         Ok(())
@@ -233,8 +239,9 @@ impl Drop for Node {
 }
 
 /// Starts the snapshotter over a source of layers and waits for its socket.
-pub async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) -> Result<Child> {
+pub async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path, mirror: u16) -> Result<Child> {
     let root = dir.join("root");
+    let mirror = format!("127.0.0.1:{mirror}");
     let arguments = [
         "node",
         "--root",
@@ -243,6 +250,9 @@ pub async fn spawn(binary: &Binary, dir: &Path, socket: &Path, source: &Path) ->
         &socket.to_string_lossy(),
         "--source",
         &source.to_string_lossy(),
+        "--mirror",
+        &mirror,
+        "--no-kubernetes",
     ]
     .map(str::to_owned);
     let _old = fs::remove_file(socket);

@@ -109,6 +109,9 @@ pub struct ImageRecord {
     /// Digest of the multi-platform index that named it, when there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Digest>,
+    /// Whether the registry gives it to anyone, as far as was found out when the cache was built.
+    #[serde(default)]
+    pub public: bool,
     /// Digest of the image's config.
     pub config: Digest,
     /// Platform of the image.

@@ -16,6 +16,11 @@ const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// Where containerd looks for the full name when it imports a layout.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The multi-platform index that the manifest was chosen from; it is among the blobs.
+const CHOSEN_FROM: &str = "dev.imagecache.index";
+/// There, with [`YES`], when the registry gives the image to anyone.
+const PUBLIC: &str = "dev.imagecache.public";
+const YES: &str = "true";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +56,13 @@ pub(crate) fn index_json<'a>(images: impl IntoIterator<Item = &'a ImageRecord>) 
         .into_iter()
         .map(|image| {
             let name = image.reference.to_string();
-            let annotations = [(REFERENCE_NAME, name.clone()), (CONTAINERD_NAME, name)];
+            let annotations = [
+                Some((REFERENCE_NAME, name.clone())),
+                Some((CONTAINERD_NAME, name)),
+                image.index.as_ref().map(|index| (CHOSEN_FROM, index.to_string())),
+                image.public.then(|| (PUBLIC, YES.to_owned())),
+            ];
+            let annotations = annotations.into_iter().flatten();
             IndexEntry {
                 media_type: image.media_type.clone(),
                 digest: image.manifest.clone(),
@@ -61,7 +72,7 @@ pub(crate) fn index_json<'a>(images: impl IntoIterator<Item = &'a ImageRecord>) 
                     os: image.platform.os.clone(),
                     variant: image.platform.variant.clone(),
                 }),
-                annotations: annotations.map(|(key, value)| (key.to_owned(), value)).into(),
+                annotations: annotations.map(|(key, value)| (key.to_owned(), value)).collect(),
             }
         })
         .collect();
@@ -81,22 +92,38 @@ pub fn index_digest(images: &[ImageRecord]) -> Digest {
     Digest::sha256_of(&index_json(images))
 }
 
+/// An image that a store names in its index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredImage {
+    /// What it is kept under.
+    pub reference: ImageRef,
+    /// Its manifest.
+    pub manifest: Digest,
+    /// Media type of the manifest.
+    pub media_type: String,
+    /// The multi-platform index that the reference means, when it means one.
+    pub index: Option<Digest>,
+    /// Whether the registry gives it to anyone.
+    pub public: bool,
+}
+
 /// The images that an `index.json` names, with the reference that each is kept under.
 ///
 /// # Errors
 /// `Damaged` when it is no index.
-pub fn stored_images(index: &[u8]) -> Result<Vec<(ImageRef, Digest)>> {
+pub fn stored_images(index: &[u8]) -> Result<Vec<StoredImage>> {
     let index: Index = serde_json::from_slice(index).map_err(|error| Error::damaged(INDEX_FILE, error.to_string()))?;
-    Ok(index
-        .manifests
-        .into_iter()
-        .filter_map(|entry| {
-            Some((
-                ImageRef::parse(entry.annotations.get(REFERENCE_NAME)?).ok()?,
-                entry.digest,
-            ))
+    let images = index.manifests.into_iter().filter_map(|entry| {
+        let reference = ImageRef::parse(entry.annotations.get(REFERENCE_NAME)?).ok()?;
+        Some(StoredImage {
+            reference,
+            index: entry.annotations.get(CHOSEN_FROM).and_then(|text| text.parse().ok()),
+            public: entry.annotations.get(PUBLIC).is_some_and(|value| value == YES),
+            manifest: entry.digest,
+            media_type: entry.media_type,
         })
-        .collect())
+    });
+    Ok(images.collect())
 }
 
 /// The parts of an image as overlayfs stacks them.

@@ -29,7 +29,7 @@ mod volume_reader;
 
 pub use block::{BLOCK_BYTES, BlockDigest, BlockHasher, Blocks};
 pub use cache_record::{CacheRecord, ImageRecord, LayerReference, References, SpecRecord};
-pub use content::{ImageStack, image_diff_ids, image_stack, index_digest, stored_images};
+pub use content::{ImageStack, StoredImage, image_diff_ids, image_stack, index_digest, stored_images};
 pub use directory::{DirectoryStore, Durability, Garbage, LockGuard, PartWriter, RecordChange};
 pub use error::{Error, Result};
 pub use export::export;

@@ -291,6 +291,29 @@ pub struct NodeArgs {
     /// has a layer serves it; each may appear later. The store of the local provider when left out
     #[arg(long, value_name = "SOURCE")]
     pub source: Vec<Source>,
+    /// Serve containerd as a registry mirror here, a loopback address: manifests and configs of cached images, for when their
+    /// registry is away
+    #[arg(long, value_name = "ADDRESS")]
+    pub mirror: Option<SocketAddr>,
+    /// Answer /healthz and /metrics here
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// containerd's `root`. Give it where containerd measures the disk below it, whatever its configuration says (1.6, 1.7): it is
+    /// shown this one's
+    #[arg(long, value_name = "DIR")]
+    pub containerd_root: Option<PathBuf>,
+    /// containerd's configuration, for --check; the usual places when left out
+    #[arg(long, value_name = "FILE")]
+    pub containerd_config: Option<PathBuf>,
+    /// The cluster that hears what this node holds; in a pod, its own when left out
+    #[arg(long, value_name = "FILE", conflicts_with = "no_kubernetes")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Have nothing to do with a cluster
+    #[arg(long)]
+    pub no_kubernetes: bool,
+    /// Name of this machine's Node object; the host name when left out
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node_name: Option<String>,
     /// Say what this host has, and what it lacks, to run the snapshotter; exit code 1 when it cannot
     #[arg(long)]
     pub check: bool,

@@ -14,7 +14,7 @@ use crate::snapshot::CachedLayer;
 use crate::verify::Memory;
 
 /// Over all images of the Ready caches of a store; replaced as a whole whenever they change.
-const INDEX: &str = "index.json";
+pub(crate) const INDEX: &str = "index.json";
 
 /// Where a layer is.
 #[derive(Clone, Debug)]
@@ -153,12 +153,12 @@ impl Catalog {
 fn chains_of(store: &Arc<OpenStore>) -> Result<(HashMap<Digest, Candidate>, usize)> {
     let mut chains = HashMap::new();
     let mut whole = 0;
-    for (reference, manifest) in stored_images(&store.store.top_file(INDEX)?)? {
-        match add_image(store, &manifest, &mut chains) {
+    for image in stored_images(&store.store.top_file(INDEX)?)? {
+        match add_image(store, &image.manifest, &mut chains) {
             Ok(()) => whole += 1,
             // The others are not to blame.
             Err(error) => tracing::warn!(
-                image = %reference,
+                image = %image.reference,
                 error = %chain(&error),
                 "an image of a store cannot be read; its layers are pulled"
             ),

@@ -6,6 +6,7 @@
 //!
 //! - [`Snapshotter`] keeps the book: every snapshot, every image that is mounted. It survives kills and reboots.
 //! - [`follow`] looks what the stores hold, and hashes new layers before a pod needs them.
+//! - [`serve_mirror`] gives manifests and configs of cached images while their registry is away.
 //! - No byte of an image is served that was not hashed and compared with the store's record; a damaged image is pulled.
 
 mod book;
@@ -14,8 +15,12 @@ mod check;
 mod disk;
 mod error;
 mod filter;
+mod image_filesystem;
 mod images;
 mod layout;
+mod metrics;
+mod mirror;
+mod report;
 mod root;
 mod service;
 mod snapshot;
@@ -26,10 +31,15 @@ mod status;
 mod supply;
 mod verify;
 mod volumes;
+mod web;
 pub mod wire;
 
-pub use check::{Finding, Grade, check};
+pub use check::{Finding, Grade, Host, check};
 pub use error::{Error, Result};
+pub use image_filesystem::show_image_filesystem;
+pub use metrics::{Metrics, MirrorOutcome, PrepareOutcome, listen_metrics, render as render_metrics, serve_metrics};
+pub use mirror::{Login, Permission, Upstream, listen_mirror, serve_mirror};
+pub use report::NodeReport;
 pub use service::{listen, serve};
 pub use snapshot::{Labels, REFERENCE_LABEL, Usage};
 pub use snapshotter::Snapshotter;

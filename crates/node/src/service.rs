@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::stream::{self, Iter};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,6 +18,8 @@ use tonic_prost::ProstCodec;
 use tower::service_fn;
 
 use crate::error::{Error, Result};
+use crate::metrics::PrepareOutcome;
+use crate::snapshot::REFERENCE_LABEL;
 use crate::snapshotter::Snapshotter;
 use crate::wire;
 
@@ -81,6 +84,15 @@ async fn dispatch(
     snapshotter: Arc<Snapshotter>,
     request: http::Request<hyper::body::Incoming>,
 ) -> http::Response<Body> {
+    let begin = Instant::now();
+    let path = request.uri().path().to_owned();
+    let answer = route(Arc::clone(&snapshotter), request).await;
+    let method = path.strip_prefix(wire::SERVICE).unwrap_or_default();
+    snapshotter.metrics().called(method, begin.elapsed());
+    answer
+}
+
+async fn route(snapshotter: Arc<Snapshotter>, request: http::Request<hyper::body::Incoming>) -> http::Response<Body> {
     let method = request
         .uri()
         .path()
@@ -90,9 +102,17 @@ async fn dispatch(
     match method.as_str() {
         "Prepare" => {
             unary(snapshotter, request, |snapshotter, call: wire::CreateRequest| {
+                let is_layer = call.labels.contains_key(REFERENCE_LABEL);
                 let labels = call.labels.into_iter().collect();
-                let mounts = snapshotter.prepare(&call.key, optional(&call.parent), labels)?;
-                Ok(wire::MountsResponse { mounts })
+                let prepared = snapshotter.prepare(&call.key, optional(&call.parent), labels);
+                if is_layer {
+                    snapshotter.metrics().prepared(match &prepared {
+                        Ok(_) => PrepareOutcome::Pulled,
+                        Err(Error::AlreadyExists(_)) => PrepareOutcome::Cached,
+                        Err(_) => PrepareOutcome::Refused,
+                    });
+                }
+                Ok(wire::MountsResponse { mounts: prepared? })
             })
             .await
         }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::images::Images;
 use crate::layout::{Layout, numbers_in};
+use crate::metrics::Metrics;
 use crate::root::root_mounts;
 use crate::snapshot::{CachedLayer, Content, Kind, Labels, REFERENCE_LABEL, Snapshot, Usage};
 use crate::state::{State, not_found};
@@ -29,6 +30,7 @@ const ATTEMPTS: usize = 2;
 pub struct Snapshotter {
     layout: Layout,
     supply: Supply,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
@@ -51,7 +53,13 @@ impl Snapshotter {
             images: Images::default(),
             last_number,
         });
-        let snapshotter = Self { layout, supply, state };
+        let metrics = Metrics::default();
+        let snapshotter = Self {
+            layout,
+            supply,
+            metrics,
+            state,
+        };
         {
             let mut state = snapshotter.lock();
             let state = &mut *state;
@@ -69,6 +77,11 @@ impl Snapshotter {
     /// What can be mounted instead of being pulled.
     pub fn supply(&self) -> &Supply {
         &self.supply
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Numbers of snapshots and mounted images.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imagecache_core::chain;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::snapshotter::Snapshotter;
@@ -49,8 +50,14 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Follows the sources until `shutdown`. What cannot be read is reported once, and looked at again.
-pub async fn follow(snapshotter: Arc<Snapshotter>, sources: Vec<Source>, shutdown: impl Future<Output = ()>) {
+/// Follows the sources until `shutdown`. What cannot be read is reported once, and looked at again. Whoever knows of a change
+/// may `wake` it, so that it looks at once.
+pub async fn follow(
+    snapshotter: Arc<Snapshotter>,
+    sources: Vec<Source>,
+    wake: Arc<Notify>,
+    shutdown: impl Future<Output = ()>,
+) {
     let mut shutdown = std::pin::pin!(shutdown);
     let mut following = Following::new(sources);
     loop {
@@ -69,6 +76,7 @@ pub async fn follow(snapshotter: Arc<Snapshotter>, sources: Vec<Source>, shutdow
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
+            () = wake.notified() => {}
             () = &mut shutdown => return,
         }
     }

@@ -11,8 +11,9 @@ use std::io::Write as _;
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use imagecache_blocks::{BLOCK_BYTES, BlockDigest, Blocks, Part, ReadAt as _};
 
@@ -57,6 +58,14 @@ pub struct Verifier {
     marks: PathBuf,
     entries: Mutex<HashMap<FileState, Entry>>,
     finished: Condvar,
+    hashed: Hashed,
+}
+
+/// How much was hashed, and how long that took.
+#[derive(Debug, Default)]
+struct Hashed {
+    bytes: AtomicU64,
+    microseconds: AtomicU64,
 }
 
 impl Verifier {
@@ -67,6 +76,7 @@ impl Verifier {
             marks: directory.to_owned(),
             entries: Mutex::default(),
             finished: Condvar::new(),
+            hashed: Hashed::default(),
         })
     }
 
@@ -94,7 +104,10 @@ impl Verifier {
             verdict: None,
         };
         let blocks = blocks()?;
-        let verdict = match compare(&opened, &blocks) {
+        let begin = Instant::now();
+        let difference = compare(&opened, &blocks);
+        self.count(state.bytes, begin.elapsed());
+        let verdict = match difference {
             None => Verdict::Sound,
             Some(reason) => Verdict::Damaged(reason),
         };
@@ -108,6 +121,21 @@ impl Verifier {
         }
         claim.verdict = Some(verdict.clone());
         Ok(verdict)
+    }
+
+    /// Bytes that were hashed, and how long that took.
+    pub fn hashed(&self) -> (u64, Duration) {
+        let microseconds = self.hashed.microseconds.load(Ordering::Relaxed);
+        (
+            self.hashed.bytes.load(Ordering::Relaxed),
+            Duration::from_micros(microseconds),
+        )
+    }
+
+    fn count(&self, bytes: u64, took: Duration) {
+        self.hashed.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.hashed.microseconds.fetch_add(microseconds, Ordering::Relaxed);
     }
 
     /// Whether `file` was found sound and was not written to since. Reads nothing but its state.

@@ -6,6 +6,10 @@ use std::collections::HashMap;
 
 /// Path prefix of the service's methods.
 pub const SERVICE: &str = "/containerd.services.snapshots.v1.Snapshots/";
+/// The service's methods.
+pub const METHODS: [&str; 10] = [
+    "Prepare", "View", "Mounts", "Commit", "Remove", "Stat", "Update", "List", "Usage", "Cleanup",
+];
 
 /// `google.protobuf.Empty`.
 #[derive(Clone, PartialEq, prost::Message)]

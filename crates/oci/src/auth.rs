@@ -57,6 +57,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether there may be a login for `endpoint`. A helper is not asked: it may have one.
+    pub(crate) fn may_log_in(&self, endpoint: &Endpoint) -> bool {
+        self.keyring.has_helpers() || self.keyring.lookup(&endpoint.host, &endpoint.repository).is_some()
+    }
+
     /// The header to send to `endpoint`, if we logged in before.
     pub(crate) fn header(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,8 +128,7 @@ impl Authenticator {
 
     /// The error for a login that was tried and refused.
     pub(crate) fn refusal(&self, endpoint: &Endpoint, bounded: &Bounded<'_>) -> Error {
-        let helped = self.keyring.default_helper.is_some() || !self.keyring.helpers.is_empty();
-        let message = if helped || self.keyring.lookup(&endpoint.host, &endpoint.repository).is_some() {
+        let message = if self.may_log_in(endpoint) {
             format!(
                 "registry `{}` refuses the credentials for {}",
                 endpoint.host, bounded.what

@@ -101,6 +101,7 @@ impl Download {
                 client: &client,
                 auth: &self.shared.auth,
                 endpoint,
+                method: reqwest::Method::GET,
                 url: endpoint.url("blobs", &self.digest.to_string()),
                 accept: None,
                 from: *offset,

@@ -152,6 +152,11 @@ impl Keyring {
             .collect()
     }
 
+    /// Whether programs may know more logins.
+    pub(crate) fn has_helpers(&self) -> bool {
+        self.default_helper.is_some() || !self.helpers.is_empty()
+    }
+
     /// The login for a repository: the longest matching path wins, then the earliest entry.
     pub fn lookup(&self, host: &str, repository: &str) -> Option<&Login> {
         let host = canonical_host(host);

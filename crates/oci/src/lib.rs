@@ -2,9 +2,10 @@
 //!
 //! [`Puller`] lives as long as the process and holds connections; [`Session`] is one request with its credentials.
 //! [`Session::resolve`] finds and checks an image's documents, [`Session::open_layer`] gives a layer's tar as a blocking
-//! reader that ends only when every digest was right. Parsers ([`parse_document`], [`parse_config`],
+//! reader that ends only when every digest was right. [`Session::may_read`] and [`Session::is_public`] say who may have it. Parsers ([`parse_document`], [`parse_config`],
 //! [`parse_challenges`], [`Keyring`], [`Decoder`]) are pure functions of bytes.
 
+mod access;
 mod archive;
 mod auth;
 mod blob_reader;

@@ -143,6 +143,7 @@ async fn fetch_from(shared: &Shared, endpoint: &Endpoint, wanted: Wanted<'_>) ->
         client: &client,
         auth: &shared.auth,
         endpoint,
+        method: reqwest::Method::GET,
         url: endpoint.url(wanted.kind, wanted.reference),
         accept: (wanted.kind == "manifests").then_some(ACCEPT_MANIFESTS),
         from: 0,

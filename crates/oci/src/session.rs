@@ -44,7 +44,7 @@ pub struct SessionOptions {
 /// One request's view of registries: its credentials and the tokens they gave. Cheap to clone; one request's tokens are
 /// never used for another.
 #[derive(Clone, Debug)]
-pub struct Session(Arc<Shared>);
+pub struct Session(pub(crate) Arc<Shared>);
 
 /// What the parts of a session share.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use imagecache_core::{Error, ErrorKind};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
@@ -36,12 +36,13 @@ pub(crate) enum Trust {
     Server,
 }
 
-/// One thing to get from one endpoint.
+/// One thing to ask one endpoint for.
 #[derive(Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) client: &'a Client,
     pub(crate) auth: &'a Authenticator,
     pub(crate) endpoint: &'a Endpoint,
+    pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) accept: Option<&'static str>,
     /// First byte wanted.
@@ -155,7 +156,7 @@ impl Ask<'_> {
     async fn follow(&self, authorization: Option<&HeaderValue>) -> Result<Response, Attempt> {
         let mut url = self.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.client.get(url.clone());
+            let mut request = self.client.request(self.method.clone(), url.clone());
             if url.origin() == self.url.origin() {
                 request = request.headers(self.endpoint.headers.clone());
                 if let Some(value) = authorization {

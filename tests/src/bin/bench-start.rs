@@ -16,7 +16,7 @@ use imagecache_tests::binary::{Binary, tool};
 use imagecache_tests::image::architecture;
 use imagecache_tests::mounts::Mounted;
 use imagecache_tests::node::spawn;
-use imagecache_tests::plane::client;
+use imagecache_tests::plane::{client, free_port};
 use imagecache_tests::workloads::Workloads;
 use imagecache_tests::{cri, report};
 use serde_json::json;
@@ -93,7 +93,7 @@ impl Bench {
         // A socket's path must be short.
         let run = tempfile::Builder::new().prefix("bench-").tempdir_in("/tmp")?;
         let socket = run.path().join("node.sock");
-        let mut node = spawn(&binary, &dir, &socket, &store).await?;
+        let mut node = spawn(&binary, &dir, &socket, &store, free_port()?).await?;
         let snapshotter = [
             ("SNAPSHOTTER", SNAPSHOTTER),
             ("SNAPSHOTTER_SOCK", &socket.to_string_lossy()),

@@ -118,3 +118,59 @@ pub async fn verify_names_damage(context: Context) -> Result<()> {
     );
     Ok(())
 }
+
+pub async fn check_says_what_a_node_lacks(context: Context) -> Result<()> {
+    let binary = context.binary();
+    let (dir, config) = (context.subdir("check")?, context.dir.join("config.toml"));
+    let (root, socket) = (dir.join("root"), dir.join("node.sock"));
+    std::fs::write(&config, "[proxy_plugins.imagecache]\ncapabilities = [\"rebase\"]\n")?;
+    let arguments = |source: &std::path::Path| {
+        let paths = [("--root", &*root), ("--socket", &socket), ("--source", source)];
+        let paths = paths
+            .into_iter()
+            .chain([("--containerd-config", &*config), ("--containerd-root", &dir)]);
+        let flags = paths.flat_map(|(flag, path)| [flag.to_owned(), path.to_string_lossy().into_owned()]);
+        ["-o", "json", "node", "--check"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(flags)
+            .collect::<Vec<_>>()
+    };
+    let output = binary.output(&arguments(&dir.join("later"))).await?;
+    ensure!(
+        output.code == Some(1),
+        "{:?} although containerd is configured wrong: {}",
+        output.code,
+        output.stdout
+    );
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&output.stdout)?;
+    for (subject, result, part) in [
+        ("root directory", "ok", "free"),
+        ("mount propagation", "", ""),
+        ("store", "note", "may appear later"),
+        ("snapshotter", "note", "start `imagecache node`"),
+        ("containerd config", "missing", "rebase"),
+        ("containerd config", "note", "disable_snapshot_annotations"),
+        ("image filesystem", "note", "--containerd-root"),
+    ] {
+        let found = rows.iter().any(|row| {
+            let has = |key: &str, wanted: &str| row[key].as_str().is_some_and(|text| text.contains(wanted));
+            has("subject", subject) && has("result", result) && has("text", part)
+        });
+        ensure!(found, "{subject}: no {result} with {part:?} in {}", output.stdout);
+    }
+    ensure!(!root.exists() && !socket.exists(), "a check changed something");
+    // A directory that is no store is a mistake, not something that may come.
+    let output = binary.output(&arguments(&dir)).await?;
+    ensure!(
+        output.code == Some(1) && output.stdout.contains("store"),
+        "{}",
+        output.stdout
+    );
+    let message = binary
+        .fails(&["node", "--mirror", "0.0.0.0:5000", "--root", &root.to_string_lossy()])
+        .await?;
+    ensure!(message.contains("loopback"), "a mirror for everybody: {message}");
+    ensure!(!root.exists(), "it went on");
+    Ok(())
+}

@@ -13,7 +13,9 @@ mod full_disk;
 pub mod images;
 mod kubectl;
 mod lifecycle;
+mod manifests;
 mod matching;
+mod mirror;
 mod node;
 mod node_pods;
 mod overlays;
@@ -143,6 +145,9 @@ const LOCAL: &[Scenario] = &[
     scenario!(node::damaged_layer_is_pulled, NODE),
     scenario!(node::exported_volume_serves_layers, NODE),
     scenario!(node::survives_kills, NODE),
+    scenario!(mirror::public_image_starts_without_its_registry, NODE),
+    scenario!(mirror::private_image_starts_for_who_may_have_it, NODE),
+    scenario!(command_line::check_says_what_a_node_lacks, &[]),
     scenario!(crash::killed_builds_finish, &[]),
     scenario!(
         full_disk::completes_once_there_is_room,
@@ -196,6 +201,8 @@ const EBS: &[Scenario] = &[
 
 const DEPLOY: &[Scenario] = &[
     scenario!(overlays::aws_ebs_is_complete, &[Need::Kubectl]),
+    scenario!(manifests::every_directory_is_accepted, &[Need::Kubectl]),
+    scenario!(manifests::the_node_daemonset_fits_the_node, &[Need::Kubectl]),
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,

@@ -54,6 +54,8 @@ pub(crate) const LOCKS: &str = "locks";
 const UPLOADS: &str = "uploads";
 const IDENTITY: &str = "store-id";
 const DIRECTORIES: [&str; 7] = ["layers", "patches", BLOBS, CACHES, SNAPSHOTS, TMP, LOCKS];
+/// What mkfs puts into an empty filesystem, and the snapshotter's root where it shares a mount with the store for its hard links.
+const NEIGHBOURS: [&str; 2] = ["lost+found", "node"];
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
@@ -93,9 +95,9 @@ impl DirectoryStore {
                 .at("read", &store.root)?
                 .flatten()
                 .find(|entry| {
-                    // What a crash while making a store leaves behind, and what mkfs puts into an empty filesystem.
+                    // What a crash while making a store leaves behind, and what others may put beside it.
                     let name = entry.file_name();
-                    !DIRECTORIES.iter().any(|known| name == *known) && name != "lost+found"
+                    !DIRECTORIES.iter().chain(&NEIGHBOURS).any(|known| name == *known)
                 });
             if stranger.is_some() {
                 return Err(Error::NotAStore {

@@ -51,8 +51,8 @@ fn a_mounted_volume_is_a_read_only_store() {
     let volume = DirectoryStore::open_read_only(mounted.0.path()).unwrap();
     let images = stored_images(&volume.top_file("index.json").unwrap()).unwrap();
     assert_eq!(images.len(), 1);
-    let stack = image_stack(&volume, &images[0].1).unwrap();
-    assert_eq!(stack, image_stack(&store, &images[0].1).unwrap());
+    let stack = image_stack(&volume, &images[0].manifest).unwrap();
+    assert_eq!(stack, image_stack(&store, &images[0].manifest).unwrap());
     for part in &stack.parts {
         assert!(
             fs::read(volume.part_path(part)).unwrap() == fs::read(store.part_path(part)).unwrap(),
@@ -94,7 +94,7 @@ fn an_exported_volume_mounts_by_itself() {
     });
     let volume = DirectoryStore::open_read_only(mounted.0.path()).unwrap();
     let images = stored_images(&volume.top_file("index.json").unwrap()).unwrap();
-    let stack = image_stack(&volume, &images[0].1).unwrap();
+    let stack = image_stack(&volume, &images[0].manifest).unwrap();
     let root = Mounted::at(|target| mount_image(&volume, &stack, target));
     assert_eq!(root.read("file"), noise(1, 2_000_000));
 }

@@ -110,6 +110,14 @@ fn a_directory_with_other_files_is_refused() {
 }
 
 #[test]
+fn the_snapshotter_may_live_in_the_directory_before_the_store_does() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("node/s")).unwrap();
+    fs::create_dir(directory.path().join("lost+found")).unwrap();
+    DirectoryStore::open(directory.path()).unwrap();
+}
+
+#[test]
 fn a_newer_layout_is_refused() {
     let (directory, store) = store();
     drop(store);
@@ -214,7 +222,7 @@ fn the_index_lists_ready_caches_only() {
         let images = imagecache_blocks::stored_images(&index).unwrap();
         images
             .into_iter()
-            .map(|(reference, _)| reference.to_string())
+            .map(|image| image.reference.to_string())
             .collect::<Vec<_>>()
     };
     assert!(images(&store).is_empty());
@@ -237,4 +245,33 @@ fn a_damaged_blob_is_replaced() {
     assert!(matches!(store.blob(&digest), Err(Error::Damaged { .. })));
     store.put_blob(&digest, b"blob").unwrap();
     assert_eq!(store.blob(&digest).unwrap().as_deref(), Some(&b"blob"[..]));
+}
+
+#[test]
+fn the_index_says_what_a_reference_means_and_who_may_have_it() {
+    let (_directory, store) = store();
+    let layer = put_layer(&store, &[("a", b"a".to_vec())]);
+    let digest = imagecache_core::Digest::sha256_of(b"index");
+    put_cache(&store, "plain", &[&layer]);
+    let (id, _) = put_cache(&store, "whole", &[&layer]);
+    store
+        .update_record(&id, |record| {
+            let mut record = record.unwrap();
+            record.images[0].index = Some(digest.clone());
+            record.images[0].public = true;
+            (RecordChange::Write(Box::new(record), Durability::Durable), ())
+        })
+        .unwrap();
+    let images = imagecache_blocks::stored_images(&store.top_file("index.json").unwrap()).unwrap();
+    let found = |name: &str| {
+        images
+            .iter()
+            .find(|image| image.reference.repository().ends_with(name))
+            .unwrap()
+    };
+    assert_eq!((&found("plain").index, found("plain").public), (&None, false));
+    assert_eq!(
+        (found("whole").index.as_ref(), found("whole").public),
+        (Some(&digest), true)
+    );
 }

@@ -85,6 +85,7 @@ pub fn put_image(
         manifest: manifest_digest,
         manifest_bytes: manifest.len() as u64,
         index: None,
+        public: false,
         config: config_digest,
         platform: Platform::linux("amd64"),
         layers: layers.collect(),

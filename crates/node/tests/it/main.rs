@@ -1,5 +1,25 @@
-//! The snapshotter as containerd uses it, without containerd and without root: layers that no cache holds.
+//! The snapshotter as containerd uses it, without containerd and without root: layers that no cache holds; its mirror and metrics.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod metrics;
+mod mirror;
 mod snapshots;
+
+use std::time::Duration;
+
+/// Longer than anything takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, met).await.is_ok(),
+        "waited in vain for {what}"
+    );
+}

@@ -40,15 +40,15 @@ pub(super) struct Resolved {
 pub(super) async fn resolve_images(tracker: &Tracker, input: &BuildInput) -> Result<Resolved, Stop> {
     let references = tracker.record().spec.images;
     let mut images = Vec::new();
+    let mut records = Vec::new();
     for reference in &references {
         tracker.event(EventSeverity::Normal, "Pulling", format!("Pulling image {reference}"));
-        images.push(Arc::new(resolve_image(input, reference).await?));
+        let image = Arc::new(resolve_image(input, reference).await?);
+        // Nodes give its manifest to others, and only that of a public image to anyone.
+        let public = input.session.is_public(&image).await;
+        records.push(record(reference, &image, public));
+        images.push(image);
     }
-    let records = references
-        .iter()
-        .zip(&images)
-        .map(|(reference, image)| record(reference, image))
-        .collect();
     let mut wanted: Vec<Wanted> = Vec::new();
     for (image, resolved) in images.iter().enumerate() {
         for (layer, descriptor) in resolved.layers.iter().enumerate() {
@@ -97,7 +97,7 @@ async fn resolve_image(input: &BuildInput, reference: &ImageRef) -> CoreResult<R
         .await
 }
 
-fn record(reference: &ImageRef, image: &ResolvedImage) -> ImageRecord {
+fn record(reference: &ImageRef, image: &ResolvedImage, public: bool) -> ImageRecord {
     let diff_ids: Vec<Digest> = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let layers = image
         .layers
@@ -115,6 +115,7 @@ fn record(reference: &ImageRef, image: &ResolvedImage) -> ImageRecord {
         manifest: image.manifest.digest.clone(),
         manifest_bytes: image.manifest.bytes.len() as u64,
         index: image.index.as_ref().map(|index| index.digest.clone()),
+        public,
         config: image.config.digest.clone(),
         platform: image.platform.clone(),
         layers: layers.collect(),

@@ -12,5 +12,6 @@ mod conformance;
 mod content;
 mod ebs;
 mod faults;
+mod layout;
 mod processes;
 mod support;

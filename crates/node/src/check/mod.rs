@@ -1,5 +1,8 @@
 //! `imagecache node --check`: what this host has, and what it lacks, to run the snapshotter.
 
+mod containerd;
+mod propagation;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -17,8 +20,6 @@ use crate::verify::Memory;
 const MODULES: &str = "/lib/modules";
 /// `f_type` of overlayfs, which cannot hold the upper directories of another one.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
-/// Where containerd reads its configuration unless it is told otherwise.
-const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// How well a host does in one respect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +43,35 @@ pub struct Finding {
     pub text: String,
 }
 
+/// A host as it would be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// The snapshotter's root directory.
+    pub root: &'a Path,
+    /// Its socket.
+    pub socket: &'a Path,
+    /// Where layers are.
+    pub sources: &'a [Source],
+    /// containerd's root; the usual places when it is not given.
+    pub containerd_root: Option<&'a Path>,
+    /// containerd's configuration; the usual places when it is not given.
+    pub containerd_config: Option<&'a Path>,
+}
+
 /// Looks at this host as it would be used with these settings. Changes nothing.
-pub fn check(root: &Path, socket: &Path, sources: &[Source]) -> Vec<Finding> {
+pub fn check(host: &Host<'_>) -> Vec<Finding> {
+    let root = host.root;
     let mut findings = vec![
         rights(),
         filesystem("erofs"),
         filesystem("overlay"),
         loops(),
         upper(root),
+        propagation::check(root),
     ];
-    findings.extend(sources.iter().map(|source| store(root, source)));
-    findings.push(serving(socket));
-    findings.push(containerd(socket));
+    findings.extend(host.sources.iter().map(|source| store(root, source)));
+    findings.push(serving(host.socket));
+    findings.extend(containerd::check(host));
     findings.extend(damage(root));
     findings
 }
@@ -212,38 +230,6 @@ fn serving(socket: &Path) -> Finding {
             "snapshotter",
             Grade::Fair,
             format!("nobody serves on {}: start `imagecache node`", socket.display()),
-        ),
-    }
-}
-
-fn containerd(socket: &Path) -> Finding {
-    let subject = "containerd";
-    let Ok(text) = fs::read_to_string(CONTAINERD_CONFIG) else {
-        return finding(
-            subject,
-            Grade::Fair,
-            format!("{CONTAINERD_CONFIG} cannot be read; name the socket in `proxy_plugins` there"),
-        );
-    };
-    let names_socket = text.contains(&*socket.to_string_lossy());
-    match (names_socket, text.contains("snapshotter = \"imagecache\"")) {
-        (true, true) => finding(
-            subject,
-            Grade::Good,
-            format!("{CONTAINERD_CONFIG} uses the snapshotter for pods"),
-        ),
-        (true, false) => finding(
-            subject,
-            Grade::Fair,
-            format!("{CONTAINERD_CONFIG} knows the socket; set `snapshotter = \"imagecache\"` for pods"),
-        ),
-        (false, _) => finding(
-            subject,
-            Grade::Fair,
-            format!(
-                "{CONTAINERD_CONFIG} does not name {}: add it to `proxy_plugins`",
-                socket.display()
-            ),
         ),
     }
 }
