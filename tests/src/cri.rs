@@ -80,7 +80,7 @@ pub async fn pull_as(socket: &Path, image: &str, username: &str, password: &str)
         }),
         ..request(image)
     };
-    let answer: PullImageResponse = call(socket, "PullImage", request).await?;
+    let answer: PullImageResponse = call(socket, IMAGES, "PullImage", request).await?;
     Ok(answer.image_ref)
 }
 
