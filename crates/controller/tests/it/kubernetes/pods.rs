@@ -83,7 +83,7 @@ async fn caches(client: &Client) -> Vec<alibaba::ImageCache> {
 
 fn settings() -> Settings {
     Settings {
-        pods: PodsConfig::default().settings(false),
+        pods: PodsConfig::default().settings(None),
         ..Settings::default()
     }
 }
