@@ -88,9 +88,7 @@ pub(super) fn fits(size_gib: u32, request: &PodRequest) -> bool {
 
 /// The vendor's size: what every pod has of temporary storage, and what this one has more.
 fn size_gib(request: &PodRequest) -> u32 {
-    storage_gib(request)
-        .unwrap_or(SIZE_GIB)
-        .clamp(SIZE_GIB, MAX_SIZE_GIB)
+    storage_gib(request).unwrap_or(SIZE_GIB).clamp(SIZE_GIB, MAX_SIZE_GIB)
 }
 
 fn storage_gib(request: &PodRequest) -> Option<u32> {

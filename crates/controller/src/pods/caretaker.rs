@@ -33,7 +33,7 @@ pub(super) struct Caretaker {
     parts: Parts,
     settings: Settings,
     keeper: Keeper,
-    seen: Seen,
+    pub(super) seen: Seen,
     slots: Semaphore,
 }
 
@@ -245,7 +245,10 @@ impl Caretaker {
             ..ObjectReference::default()
         };
         for (once, notice) in std::mem::take(untold) {
-            if publish_once(&self.parts.client, &regarding, once, &notice).await.is_err() {
+            if publish_once(&self.parts.client, &regarding, once, &notice)
+                .await
+                .is_err()
+            {
                 untold.push((once, notice));
             }
         }
