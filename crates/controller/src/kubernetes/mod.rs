@@ -49,8 +49,8 @@ use crate::cost_config::CostHints;
 
 pub(crate) use events::{Notice, is_transient, publish_once};
 pub(crate) use metrics::Metrics;
-pub(crate) use policy::delay as requeue_delay;
 pub use owner::{OwnerError, cluster_owner};
+pub(crate) use policy::delay as requeue_delay;
 pub(crate) use profile::is_forbidden;
 pub use profile::{ProfileSources, Profiles};
 pub use secrets::PullSecretPolicy;

@@ -129,6 +129,12 @@ impl Profiles {
         self.profile.send_replace(Some(profile.map(Arc::new)));
     }
 
+    /// As if this had been read.
+    #[cfg(test)]
+    pub(crate) fn know_config(&self, config: EksConfig) {
+        self.config.send_replace(Some(Ok(Arc::new(config))));
+    }
+
     /// Follows all of it until it is dropped.
     pub(super) async fn follow(&self, client: &Client, namespaces: Namespaces) {
         let profile = async {

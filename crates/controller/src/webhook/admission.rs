@@ -138,6 +138,10 @@ impl Admission {
         let mut wanted = self.profiles.effects(&pod);
         wanted.apply(&mut pod);
         let mut verdict = self.decide(&pod, &mut wanted);
+        if verdict.answer.refusal.is_none() && !wanted.is_empty() && !wanted.fit(&pod.metadata) {
+            let warning = "no image cache is used: the pod's annotations are as large as Kubernetes takes them";
+            return Verdict::new(Outcome::Untouched).warned(warning.to_owned());
+        }
         if verdict.answer.refusal.is_none() {
             match patch(object.get(), &wanted) {
                 Some(patch) => verdict.answer.patch = patch,

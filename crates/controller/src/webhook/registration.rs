@@ -88,7 +88,10 @@ async fn register(
         return Ok(Found::Corrected);
     };
     // All of it is ours, rules and timeout as well: a new version's may differ from those that an older one left.
-    if holds(&serde_json::to_value(&found.webhooks)?, &serde_json::to_value(&wanted.webhooks)?) {
+    if holds(
+        &serde_json::to_value(&found.webhooks)?,
+        &serde_json::to_value(&wanted.webhooks)?,
+    ) {
         return Ok(Found::Right);
     }
     // What others wrote beside the webhooks stays, and the version with it.
