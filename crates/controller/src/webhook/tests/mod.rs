@@ -2,6 +2,7 @@
 
 mod api;
 mod keeping;
+mod manifests;
 mod properties;
 mod rig;
 mod serving;
