@@ -267,3 +267,28 @@ async fn the_cloud_provides_for_its_own_pods_alone() {
         assert_eq!(caches.collect::<Vec<_>>(), Vec::from_iter(made), "{annotation:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_one_image_and_size_make_one_cache() {
+    let api = Api::default();
+    let config = PodsConfig {
+        events: false,
+        ..PodsConfig::default()
+    };
+    let caretaker = caretaker(&api, config.settings(None).unwrap());
+    for (row, storage, made) in [
+        ("the first", Some("20Gi"), 1),
+        ("less storage: that one is too large for it", None, 2),
+        ("the same again", None, 2),
+        ("as the first", Some("20Gi"), 2),
+    ] {
+        let mut pod = serde_json::to_value(pod("shop", (AUTO, "true"))).unwrap();
+        if let Some(storage) = storage {
+            pod["metadata"]["annotations"]["k8s.aliyun.com/eci-extra-ephemeral-storage"] = json!(storage);
+        }
+        caretaker.seen.forget("u");
+        let pod = caretaker.new_one(serde_json::from_value(pod).unwrap()).expect(row);
+        caretaker.look_after(pod).await;
+        assert_eq!(api.writes().len(), made, "{row}");
+    }
+}
