@@ -40,6 +40,8 @@ pub enum Need {
     Registry,
     /// `kubectl`.
     Kubectl,
+    /// A node of the cluster that pods run on.
+    Node,
     /// A Kubernetes API.
     Api(Api),
 }
@@ -129,7 +131,8 @@ pub fn missing(scenario: &Scenario, options: &Options) -> Option<String> {
         Need::Tool(program) if find(program).is_none() => Some(format!("needs {program}")),
         Need::Registry if options.registry.is_none() => Some("needs --registry with the big images".into()),
         Need::Kubectl if options.kubectl.is_none() => Some("needs kubectl".into()),
-        Need::Root | Need::Tool(_) | Need::Registry | Need::Kubectl | Need::Api(_) => None,
+        Need::Node if !options.node => Some("needs a cluster with a node that is Ready".into()),
+        Need::Root | Need::Tool(_) | Need::Registry | Need::Kubectl | Need::Node | Need::Api(_) => None,
     })
 }
 
