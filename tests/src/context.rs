@@ -16,6 +16,8 @@ pub struct Options {
     pub binary: PathBuf,
     /// A real cluster; without it, scenarios start `imagecache standalone`.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether the cluster has a node that is Ready.
+    pub node: bool,
     /// A registry with the big images, as `host:port`.
     pub registry: Option<String>,
     /// `kubectl`, where there is one.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
@@ -53,13 +54,17 @@ impl Plane {
         Self::start_over(context, context.binary(), &[]).await
     }
 
-    /// Starts it with the rights of another kubeconfig, while objects are created with the scenario's own.
-    pub async fn start_as(context: &Context, limited: &Context) -> Result<Self> {
+    /// Starts it with the rights of another kubeconfig and some environment, while objects are created with the scenario's own.
+    pub async fn start_as(context: &Context, limited: &Context, environment: &[(&str, &str)]) -> Result<Self> {
         let mut plane = Self::start(context).await?;
         plane.stop().await?;
         plane
             .controller_kubeconfig
             .clone_from(limited.options.kubeconfig.as_ref().context("no kubeconfig")?);
+        let environment = environment.iter();
+        plane
+            .environment
+            .extend(environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         plane.launch().await?;
         Ok(plane)
     }
@@ -334,6 +339,17 @@ impl Plane {
         }
         Ok(())
     }
+}
+
+/// Whether a cluster has a node that pods can run on now.
+pub async fn has_node(kubeconfig: &Path) -> Result<bool> {
+    let nodes: Api<Node> = Api::all(client(kubeconfig).await?);
+    let is_ready = |node: Node| {
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        let ready = |condition: &NodeCondition| condition.type_ == "Ready" && condition.status == "True";
+        conditions.iter().any(ready)
+    };
+    Ok(nodes.list(&Default::default()).await?.items.into_iter().any(is_ready))
 }
 
 /// A client of the cluster that a kubeconfig names.

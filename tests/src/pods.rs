@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use imagecache_fakes::BuildEnd;
 use imagecache_fakes::image::digest_of;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -28,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The registration of the webhook.
 const WEBHOOK: &str = "imagecache-webhook";
 /// Pods that only matter as objects are given a node that no cluster has.
-const NO_NODE: (&str, &str) = ("imagecache.dev/e2e", "nowhere");
+pub const NO_NODE: (&str, &str) = ("imagecache.dev/e2e", "nowhere");
 
 /// A provider, as scenarios about pods need to know it.
 #[allow(async_fn_in_trait, reason = "scenarios run one after the other in one thread")]
@@ -44,7 +45,7 @@ pub trait Keeper: Sized {
     /// The binary that keeps its caches there.
     fn binary(&self, context: &Context) -> Result<Binary>;
 
-    /// The images `a` and `b`.
+    /// The images `a`, `b` and `c`; any other is in no registry.
     fn image(&self, tag: &str) -> String;
 
     /// Digest of the manifest of such an image, where the cache's provider tells which it holds.
@@ -52,6 +53,9 @@ pub trait Keeper: Sized {
 
     /// How many caches of an image the cloud has.
     fn made(&self, image: &str) -> Option<usize>;
+
+    /// Makes the next build fail, where an image that does not exist is not enough for that.
+    fn fail_next_build(&self);
 }
 
 /// The local provider and a registry.
@@ -67,7 +71,7 @@ impl Keeper for Local {
 
     async fn start(context: &Context) -> Result<Self> {
         let mut layout = Layout::new(&context.dir.join("oci"))?;
-        for tag in ["a", "b"] {
+        for tag in ["a", "b", "c"] {
             layout.add(tag, &images::small()?)?;
         }
         let digests = layout
@@ -94,6 +98,8 @@ impl Keeper for Local {
     fn made(&self, _: &str) -> Option<usize> {
         None
     }
+
+    fn fail_next_build(&self) {}
 }
 
 /// A cloud, and images that no other scenario's pods have: those outlive their scenario by a moment.
@@ -141,6 +147,13 @@ macro_rules! in_cloud {
                         .filter(|cache| cache.images.iter().any(|held| held == image))
                         .count(),
                 )
+            }
+
+            fn fail_next_build(&self) {
+                self.cloud.fake.fail_next_build(BuildEnd::Failed {
+                    reason: "Failed".to_owned(),
+                    message: "manifest unknown".to_owned(),
+                });
             }
         }
     };
@@ -210,8 +223,13 @@ impl Pods {
     /// Waits until pods with `annotations` and `image` are told `wanted` in the annotation `key`: the catalog follows the
     /// caches, and the API server its webhooks, a moment later.
     pub async fn wait_told(&self, annotations: &[(&str, &str)], image: &str, key: &str, wanted: &str) -> Result<()> {
+        self.wait_told_object(&pod(annotations, &[image]), key, wanted).await
+    }
+
+    /// The same for a pod that is more than annotations and an image.
+    pub async fn wait_told_object(&self, object: &Value, key: &str, wanted: &str) -> Result<()> {
         wait::until("pods to be told their cache", LIMIT, async || {
-            let pod = self.dry_run(&pod(annotations, &[image])).await?;
+            let pod = self.dry_run(object).await?;
             let told = annotation(&pod, key);
             Ok(if told.as_deref() == Some(wanted) {
                 Ok(())
@@ -249,7 +267,7 @@ impl Pods {
     pub async fn deploy(&self, name: &str, template: &Value) -> Result<Pod> {
         let labels = json!({ "e2e": name });
         let mut template = template.clone();
-        template["metadata"]["labels"] = labels.clone();
+        template["metadata"]["labels"]["e2e"] = json!(name);
         let object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
             "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": template },

@@ -42,6 +42,8 @@ pub enum Need {
     Kubectl,
     /// `kubelet`.
     Kubelet,
+    /// A node of the cluster that pods run on.
+    Node,
     /// A Kubernetes API.
     Api(Api),
 }
@@ -132,7 +134,14 @@ pub fn missing(scenario: &Scenario, options: &Options) -> Option<String> {
         Need::Registry if options.registry.is_none() => Some("needs --registry with the big images".into()),
         Need::Kubectl if options.kubectl.is_none() => Some("needs kubectl".into()),
         Need::Kubelet if options.kubelet.is_none() => Some("needs kubelet".into()),
-        Need::Root | Need::Tool(_) | Need::Registry | Need::Kubectl | Need::Kubelet | Need::Api(_) => None,
+        Need::Node if !options.node => Some("needs a cluster with a node that is Ready".into()),
+        Need::Root
+        | Need::Tool(_)
+        | Need::Registry
+        | Need::Kubectl
+        | Need::Kubelet
+        | Need::Node
+        | Need::Api(_) => None,
     })
 }
 

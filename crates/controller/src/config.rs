@@ -147,10 +147,13 @@ impl ControllerConfig {
             registry_aliases: RegistryAliases::default(),
             native_dialect: provider.native_dialect,
             webhook: None,
-            // Alibaba Cloud makes caches for pods with its annotation by itself, and free of charge.
-            pods: self
-                .pods
-                .settings(provider.native_dialect == Some(alibaba::ImageCache::DIALECT)),
+            // Alibaba Cloud makes caches for pods with its annotation by itself, and free of charge. Of Tencent's annotation it
+            // knows nothing.
+            pods: self.pods.settings(
+                provider
+                    .native_dialect
+                    .filter(|dialect| *dialect == alibaba::ImageCache::DIALECT),
+            ),
             clock: system_clock(),
         }
     }

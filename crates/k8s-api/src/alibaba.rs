@@ -78,6 +78,7 @@ impl ImageCacheDialect for ImageCache {
 
     const DIALECT: &'static str = "alibaba";
     const SECRET_SEPARATOR: char = ':';
+    const FROM_POD: &'static [(&'static str, &'static str)] = annotations::FROM_POD;
 
     fn request(&self) -> Result<ParsedRequest, InvalidSpec> {
         let mut spec = parse::images(self.metadata.name.as_ref(), &self.spec.images)?;

@@ -30,6 +30,10 @@ pub trait ImageCacheDialect:
     /// What stands between namespace and name of a pull secret.
     const SECRET_SEPARATOR: char;
 
+    /// Annotations of a pod without which its images cannot be pulled, each with the object's name for it. Of those with one
+    /// name on the object the first that the pod has counts.
+    const FROM_POD: &'static [(&'static str, &'static str)];
+
     /// What the object asks for.
     ///
     /// # Errors

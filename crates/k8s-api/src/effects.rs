@@ -9,9 +9,13 @@ use crate::pod::{PodMetadata, PodView};
 const MAX_PREFIX_BYTES: usize = 253;
 /// Longest name after the prefix, and longest value of a label.
 const MAX_NAME_BYTES: usize = 63;
-/// Most that one configuration may add to a pod: a quarter of what Kubernetes lets all annotations of an object have, since
-/// a pod with more is refused by the API server.
-const MAX_BYTES: usize = 64 * 1024;
+const KIB: usize = 1024;
+/// Most that all annotations of an object may have together, names and values (Kubernetes); a pod with more is refused.
+const MAX_POD_ANNOTATION_BYTES: usize = 256 * KIB;
+/// Most that one entry of a configuration may add to a pod: a quarter of that.
+const MAX_BYTES: usize = 64 * KIB;
+/// Most that a pod has with all that was added, its own included; the rest is for the annotation that names its cache.
+pub(crate) const MAX_POD_BYTES: usize = MAX_POD_ANNOTATION_BYTES - KIB;
 
 /// Annotations and labels to add to a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,16 +59,39 @@ impl Effects {
         }
     }
 
-    /// Takes what neither `pod` nor anything earlier has.
+    /// Takes what neither `pod` nor anything earlier has; all of `later` or nothing of it, when it would be too much for the pod.
     pub fn add(&mut self, later: &Self, pod: &PodMetadata) {
-        for (mine, theirs, later) in [
-            (&mut self.annotations, &pod.annotations, &later.annotations),
-            (&mut self.labels, &pod.labels, &later.labels),
-        ] {
-            for (name, value) in later.iter().filter(|(name, _)| !theirs.contains_key(*name)) {
-                mine.entry(name.clone()).or_insert_with(|| value.clone());
-            }
+        let missing =
+            |theirs: &BTreeMap<String, String>, mine: &BTreeMap<String, String>, later: &BTreeMap<String, String>| {
+                let is_new = |name: &String| !theirs.contains_key(name) && !mine.contains_key(name);
+                let new = later.iter().filter(|(name, _)| is_new(name));
+                new.map(|(name, value)| (name.clone(), value.clone())).collect()
+            };
+        let new = Self {
+            annotations: missing(&pod.annotations, &self.annotations, &later.annotations),
+            labels: missing(&pod.labels, &self.labels, &later.labels),
+        };
+        // Of what the pod has and what is new, not of what was ever added: so the second time comes to the same.
+        let own = bytes(&pod.annotations) + bytes(&pod.labels);
+        if own + self.bytes() + new.bytes() <= MAX_POD_BYTES {
+            self.annotations.extend(new.annotations);
+            self.labels.extend(new.labels);
         }
+    }
+
+    /// Whether a pod with these annotations is still taken by the API server with what is added here.
+    pub fn fit(&self, pod: &PodMetadata) -> bool {
+        let kept = pod
+            .annotations
+            .iter()
+            .filter(|(name, _)| !self.annotations.contains_key(*name));
+        let kept: usize = kept.map(|(name, value)| name.len() + value.len()).sum();
+        kept + bytes(&self.annotations) <= MAX_POD_ANNOTATION_BYTES
+    }
+
+    /// How much it adds to a pod.
+    pub(crate) fn bytes(&self) -> usize {
+        bytes(&self.annotations) + bytes(&self.labels)
     }
 
     /// What of this Kubernetes would refuse, and with it every pod that got it.
@@ -79,12 +106,15 @@ impl Effects {
                 ));
             }
         }
-        let size = |texts: &BTreeMap<String, String>| texts.iter().map(|(a, b)| a.len() + b.len()).sum::<usize>();
-        if size(&self.annotations) + size(&self.labels) > MAX_BYTES {
-            return Err(format!("it adds more than {} KiB to a pod", MAX_BYTES / 1024));
+        if self.bytes() > MAX_BYTES {
+            return Err(format!("it adds more than {} KiB to a pod", MAX_BYTES / KIB));
         }
         Ok(())
     }
+}
+
+fn bytes(texts: &BTreeMap<String, String>) -> usize {
+    texts.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 /// Whether Kubernetes takes `name` for an annotation or a label.
@@ -163,5 +193,56 @@ mod tests {
             ..Effects::default()
         };
         assert!(large.check().unwrap_err().contains("64 KiB"));
+    }
+
+    fn annotated(name: &str, bytes: usize) -> Effects {
+        Effects {
+            annotations: [(name.to_owned(), "x".repeat(bytes - name.len()))].into(),
+            ..Effects::default()
+        }
+    }
+
+    #[test]
+    fn all_effects_together_leave_a_pod_that_kubernetes_takes() {
+        for (row, own, sizes, taken) in [
+            ("up to the limit", 0, vec![60, 60, 60, 60, 15], vec![0, 1, 2, 3, 4]),
+            (
+                "beyond it, a later small one still fits",
+                0,
+                vec![60, 60, 60, 60, 60, 10],
+                vec![0, 1, 2, 3, 5],
+            ),
+            ("the pod's own count", 220, vec![40, 30], vec![1]),
+            ("the pod is full", 256, vec![1], vec![]),
+        ] {
+            let mut pod = PodMetadata::default();
+            if own > 0 {
+                pod.annotations = annotated("own", own * KIB).annotations;
+            }
+            let mut all = Effects::default();
+            let mut again = Effects::default();
+            for (effects, twice) in [(&mut all, false), (&mut again, true)] {
+                for (number, kib) in sizes.iter().enumerate() {
+                    effects.add(&annotated(&format!("a{number}"), kib * KIB), &pod);
+                }
+                if !twice {
+                    pod.annotations.extend(effects.annotations.clone());
+                }
+            }
+            assert!(again.is_empty(), "{row}: the second time");
+            let taken: Vec<_> = taken.into_iter().map(|number| format!("a{number}")).collect();
+            assert_eq!(all.annotations.into_keys().collect::<Vec<_>>(), taken, "{row}");
+        }
+    }
+
+    #[test]
+    fn what_a_pod_has_already_counts_once() {
+        let pod = PodMetadata {
+            annotations: annotated("a", 200 * KIB).annotations,
+            ..PodMetadata::default()
+        };
+        assert!(annotated("a", 256 * KIB).fit(&pod), "it takes the place of the pod's");
+        assert!(annotated("b", 56 * KIB).fit(&pod));
+        assert!(!annotated("b", 56 * KIB + 1).fit(&pod));
     }
 }

@@ -78,6 +78,11 @@ pub fn opts_out(pod: &PodView) -> bool {
         .any(|text| text.eq_ignore_ascii_case("false"))
 }
 
+/// Whether these labels of a namespace keep its pods as they are: as the webhook's `namespaceSelector` reads them.
+pub fn namespace_opts_out(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(INJECT).is_some_and(|text| text == "false")
+}
+
 /// The dialect that counts, and what it wants.
 fn wish(annotations: &Annotations<'_>, native: Option<&str>) -> Result<Option<(&'static str, PodWish)>, InvalidSpec> {
     let mut dialects = [Dialect::Alibaba, Dialect::Tencent];

@@ -100,6 +100,10 @@ impl ImageCacheDialect for ImageCache {
 
     const DIALECT: &'static str = "tencent";
     const SECRET_SEPARATOR: char = '/';
+    const FROM_POD: &'static [(&'static str, &'static str)] = &[
+        (REGISTRY_HTTP_ENDPOINT, REGISTRY_HTTP_ENDPOINT),
+        (REGISTRY_SKIP_VERIFY, REGISTRY_SKIP_VERIFY),
+    ];
 
     fn request(&self) -> Result<ParsedRequest, InvalidSpec> {
         let annotations = Annotations(self.annotations());

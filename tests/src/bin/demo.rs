@@ -56,6 +56,7 @@ async fn demo(binary: &Path, dir: &Path) -> Result<()> {
     let options = Options {
         binary: binary.canonicalize()?,
         kubeconfig: None,
+        node: false,
         registry: None,
         kubelet: None,
         kubectl: None,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use imagecache_tests::context::Options;
-use imagecache_tests::{report, runner, scenarios};
+use imagecache_tests::{plane, report, runner, scenarios};
 
 /// Kills of a build in one scenario where nothing else is asked for: enough to meet each stage in a few runs of CI.
 const ROUNDS: u32 = 5;
@@ -60,9 +60,15 @@ async fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let kubeconfig = args.kubeconfig.map(|path| path.canonicalize()).transpose()?;
+    let node = match &kubeconfig {
+        Some(kubeconfig) => plane::has_node(kubeconfig).await?,
+        None => false,
+    };
     let options = Options {
         binary: args.binary.canonicalize()?,
-        kubeconfig: args.kubeconfig.map(|path| path.canonicalize()).transpose()?,
+        kubeconfig,
+        node,
         registry: args.registry,
         kubectl: args.kubectl.or_else(|| runner::find("kubectl")),
         kubelet: args.kubelet.or_else(|| runner::find("kubelet")),

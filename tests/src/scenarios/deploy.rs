@@ -10,7 +10,8 @@ use crate::context::Context;
 use crate::eci::Eci;
 use crate::image::Layout;
 use crate::objects::Dialect;
-use crate::plane::{BUILD_LIMIT, Plane};
+use crate::plane::{BUILD_LIMIT, Plane, free_port};
+use crate::pods::pod;
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::scenarios::kubectl::{Kubectl, shows_events};
@@ -27,6 +28,11 @@ const TAG: &str = "dev";
 const NAMESPACE: &str = "imagecache-system";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:imagecache-system:imagecache-controller";
 const ALIBABA: Dialect = Dialect::Alibaba;
+/// The webhook's configuration, the Secret with its certificate, and the roles across the cluster, as the manifests name them.
+const WEBHOOK_KIND: &str = "mutatingwebhookconfiguration";
+const WEBHOOK: &str = "imagecache-webhook";
+const CERTIFICATE: &str = "imagecache-webhook-tls";
+const ROLE: &str = "imagecache-controller";
 
 /// The controller with no other rights than the deployment gives it does everything that it does.
 pub async fn roles_are_enough(context: Context) -> Result<()> {
@@ -40,9 +46,15 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
     kubectl
         .run(&["apply", "-k", &dir.join("base").to_string_lossy()])
         .await?;
+    let outcome = works_with_its_roles(&context, &kubectl, &cluster).await;
+    let removed = remove(&kubectl).await;
+    outcome?;
+    removed
+}
 
+async fn works_with_its_roles(context: &Context, kubectl: &Kubectl<'_>, cluster: &Path) -> Result<()> {
     let mut limited = context.clone();
-    limited.options.kubeconfig = Some(impersonating(&context, &cluster)?);
+    limited.options.kubeconfig = Some(impersonating(context, cluster)?);
     let mut layout = Layout::new(&context.dir.join("oci"))?;
     layout.add("small", &images::small()?)?;
     let registry = Registry::serve_to(&layout, "user", "password").await?;
@@ -59,7 +71,10 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
             "--docker-password=password",
         ])
         .await?;
-    let mut plane = Plane::start_as(&context, &limited).await?;
+    // Nobody reaches it through the Service of the manifests, but it keeps its certificate and says whom to trust.
+    let webhook = format!("127.0.0.1:{}", free_port()?);
+    let environment = [("IMAGECACHE_CONTROLLER__WEBHOOK__LISTEN", webhook.as_str())];
+    let mut plane = Plane::start_as(context, &limited, &environment).await?;
     for (dialect, word) in Dialect::ALL {
         let name = context.name(&format!("roles-{word}"));
         let spec = json!({ "images": [registry.image("small")], "imagePullSecrets": [dialect.pull_secret("default", &secret)] });
@@ -71,15 +86,91 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
         ensure!(shows_events(&described), "{word}: it may not write events: {described}");
         plane.delete(dialect, &name).await?;
     }
+    keeps_its_certificate(kubectl).await?;
+    provides_for_a_pod(context, kubectl, &registry.image("small"), &secret).await?;
     plane.finish().await?;
     let log = std::fs::read_to_string(context.dir.join("plane.log"))?;
     ensure!(
         !log.to_lowercase().contains("forbidden"),
         "something was forbidden; see plane.log"
     );
-    kubectl.run(&["delete", "secret", &secret]).await?;
+    kubectl.run(&["delete", "secret", &secret]).await.map(|_| ())
+}
+
+/// The Role on the Secret and the rule on the webhook's configuration.
+async fn keeps_its_certificate(kubectl: &Kubectl<'_>) -> Result<()> {
+    let trusted = [
+        "get",
+        WEBHOOK_KIND,
+        WEBHOOK,
+        "-o",
+        "jsonpath={.webhooks[*].clientConfig.caBundle}",
+    ];
+    let authority = [
+        "-n",
+        NAMESPACE,
+        "get",
+        "secret",
+        CERTIFICATE,
+        "--ignore-not-found",
+        "-o",
+        "jsonpath={.data.ca\\.crt}",
+    ];
+    wait::until(
+        "the webhook's certificate to be kept and trusted",
+        BUILD_LIMIT,
+        async || {
+            let (trusted, authority) = (kubectl.run(&trusted).await?, kubectl.run(&authority).await?);
+            let right = !authority.trim().is_empty() && trusted.trim() == authority.trim();
+            let lengths = (authority.len(), trusted.len());
+            Ok(if right {
+                Ok(())
+            } else {
+                Err(format!("{lengths:?} bytes"))
+            })
+        },
+    )
+    .await
+}
+
+/// The rules on pods, namespaces, and caches that the controller makes by itself.
+async fn provides_for_a_pod(context: &Context, kubectl: &Kubectl<'_>, image: &str, secret: &str) -> Result<()> {
+    let name = context.name("roles-pod");
+    let mut object = pod(&[("k8s.aliyun.com/eci-auto-imc", "true")], &[image]);
+    object["metadata"]["name"] = json!(name);
+    object["spec"]["imagePullSecrets"] = json!([{ "name": secret }]);
+    let file = context.dir.join("pod.json");
+    std::fs::write(&file, serde_json::to_vec(&object)?)?;
+    kubectl.run(&["create", "-f", &file.to_string_lossy()]).await?;
+    let selector = format!("--field-selector=involvedObject.name={name}");
+    let told = ["get", "events", &selector, "-o", "jsonpath={.items[*].reason}"];
+    let outcome = wait::until("the events on the pod", BUILD_LIMIT, async || {
+        let reasons = kubectl.run(&told).await?;
+        let all = ["ImageCacheMissed", "ImageCacheAutoCreated"]
+            .iter()
+            .all(|reason| reasons.contains(reason));
+        Ok(if all { Ok(()) } else { Err(reasons) })
+    })
+    .await;
     kubectl
-        .run(&["delete", "namespace", NAMESPACE, "--timeout=60s"])
+        .run(&["delete", "pod", &name, "--grace-period=0", "--force", "--timeout=60s"])
+        .await?;
+    let kind = format!("imagecaches.v1.{}", ALIBABA.group());
+    kubectl
+        .run(&["delete", &kind, "-l", "imagecache.dev/automatic=true", "--timeout=60s"])
+        .await?;
+    outcome
+}
+
+/// Takes away what the manifests brought, but for the CRDs, which other scenarios use.
+async fn remove(kubectl: &Kubectl<'_>) -> Result<()> {
+    // First: while it stays, each new pod is asked about where nobody answers.
+    for kind in [WEBHOOK_KIND, "clusterrolebinding", "clusterrole"] {
+        let name = if kind == WEBHOOK_KIND { WEBHOOK } else { ROLE };
+        kubectl.run(&["delete", kind, name, "--ignore-not-found"]).await?;
+    }
+    kubectl
+        .run(&["delete", "namespace", NAMESPACE, "--timeout=90s"])
         .await
         .map(|_| ())
 }
@@ -149,9 +240,9 @@ async fn deployed(context: &Context, overlay: &Overlay, image: &str) -> Result<(
             .unwrap_or_default();
         std::fs::write(context.dir.join("pod.log"), format!("{log}\n{pods}"))?;
     }
-    let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--timeout=90s"]).await;
+    let removed = remove(&kubectl).await;
     outcome?;
-    removed.map(|_| ())
+    removed
 }
 
 async fn build_one(context: &Context, kubectl: &Kubectl<'_>, image: &str) -> Result<()> {
@@ -233,7 +324,7 @@ impl Overlay {
             "images": [{ "name": IMAGE, "newName": format!("{registry}/{IMAGE}"), "newTag": TAG }],
         });
         std::fs::write(dir.join("kustomization.yaml"), serde_json::to_vec(&kustomization)?)?;
-        let port = crate::plane::free_port()?;
+        let port = free_port()?;
         let mut environment = vec![
             json!({ "name": "KUBECONFIG", "value": "/api/kubeconfig" }),
             json!({ "name": "IMAGECACHE_CONTROLLER__HEALTH_LISTEN", "value": format!("0.0.0.0:{port}") }),
@@ -264,11 +355,17 @@ impl Overlay {
     }
 }
 
-/// The cluster's kubeconfig, every user of it acting as the deployment's service account.
+/// The cluster's kubeconfig, every user of it acting as the deployment's service account, in its namespace.
 fn impersonating(context: &Context, cluster: &Path) -> Result<PathBuf> {
     let mut config: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(cluster)?)?;
     for user in config["users"].as_array_mut().context("the kubeconfig has no users")? {
         user["user"]["as"] = json!(SERVICE_ACCOUNT);
+    }
+    for entry in config["contexts"]
+        .as_array_mut()
+        .context("the kubeconfig has no contexts")?
+    {
+        entry["context"]["namespace"] = json!(NAMESPACE);
     }
     let file = context.dir.join("impersonating");
     std::fs::write(&file, serde_yaml_ng::to_string(&config)?)?;

@@ -65,6 +65,7 @@ pub fn all() -> Vec<Scenario> {
         TKE_LIKE_ALL,
         TKE,
         LOCAL_PODS,
+        NODE_PODS,
         ECI_PODS,
         TKE_PODS,
         NODE_PODS,
@@ -79,6 +80,10 @@ const ECI_LIKE_ALL: &[Scenario] = of_cloud!(Eci, "alibaba-eci", "alibaba_eci");
 const TKE_LIKE_ALL: &[Scenario] = of_cloud!(Tke, "tencent-eks", "tencent_eks");
 
 /// Pods with each provider.
+const NODE_PODS: &[Scenario] = &[scenario!(
+    pods::a_pod_runs_without_the_controller,
+    &[CLUSTER, Need::Registry, Need::Node]
+)];
 const LOCAL_PODS: &[Scenario] = of_provider!(Local, "local", "pods");
 const ECI_PODS: &[Scenario] = of_provider!(InCloud<Eci>, "alibaba-eci", "alibaba_eci::pods");
 const TKE_PODS: &[Scenario] = of_provider!(InCloud<Tke>, "tencent-eks", "tencent_eks::pods");
@@ -206,16 +211,16 @@ const DEPLOY: &[Scenario] = &[
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,
-        &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root]
+        &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root, Need::Node]
     ),
     of_one_cloud!(
         deploy::alibaba_eci_runs_on_a_node,
         "alibaba-eci",
-        &[CLUSTER, Need::Kubectl, Need::Registry]
+        &[CLUSTER, Need::Kubectl, Need::Registry, Need::Node]
     ),
     of_one_cloud!(
         deploy::tencent_eks_runs_on_a_node,
         "tencent-eks",
-        &[CLUSTER, Need::Kubectl, Need::Registry]
+        &[CLUSTER, Need::Kubectl, Need::Registry, Need::Node]
     ),
 ];

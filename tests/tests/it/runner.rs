@@ -10,6 +10,7 @@ fn options() -> Options {
     Options {
         binary: "imagecache".into(),
         kubeconfig: None,
+        node: false,
         registry: None,
         kubelet: None,
         kubectl: None,
@@ -40,7 +41,14 @@ fn needs_are_judged() {
         kubeconfig: Some("kubeconfig".into()),
         ..options()
     };
+    let with_node = Options {
+        node: true,
+        ..with_cluster.clone()
+    };
+    let on_node = scenario(&[Need::Api(Api::Cluster), Need::Node]);
     let rows = [
+        ("a node, on a cluster without", on_node, with_cluster.clone(), false),
+        ("a node, on a cluster with one", on_node, with_node, true),
         ("no needs", scenario(&[]), options(), true),
         ("no needs, on a cluster", scenario(&[]), with_cluster.clone(), false),
         ("either, alone", scenario(&[Need::Api(Api::Either)]), options(), true),

@@ -94,7 +94,16 @@ impl Publisher {
 
 /// Publishes `notice` about `regarding` unless something was published with the same `once`, by whomever: that is in the
 /// event's name, and a second event of that name is refused. Holds for as long as Kubernetes keeps events, mostly an hour.
-pub(crate) async fn publish_once(client: &Client, regarding: &ObjectReference, once: &str, notice: &Notice) {
+///
+/// # Errors
+///
+/// When it could not be published and may be later. What never can is logged, and that is all.
+pub(crate) async fn publish_once(
+    client: &Client,
+    regarding: &ObjectReference,
+    once: &str,
+    notice: &Notice,
+) -> Result<(), kube::Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), regarding.namespace.as_deref().unwrap_or(NAMESPACE));
     let uid = regarding.uid.as_deref().unwrap_or_default();
     let digest = Digest::sha256_of(format!("{uid} {once}").as_bytes());
@@ -103,9 +112,20 @@ pub(crate) async fn publish_once(client: &Client, regarding: &ObjectReference, o
         .create(&PostParams::default(), &event(regarding, notice, suffix))
         .await
     {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
-        Err(error) => cannot_publish(&error, notice),
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => {
+            cannot_publish(&error, notice);
+            if is_transient(&error) { Err(error) } else { Ok(()) }
+        }
+    }
+}
+
+/// Whether a request to the API server may succeed later as it is.
+pub(crate) fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        _ => true,
     }
 }
 

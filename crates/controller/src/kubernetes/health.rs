@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tracing::debug;
 
 use super::context::Shared;
-use super::metrics::Metrics;
+use super::profile::Profiles;
 
 /// A client that is slower than this with its headers only holds a connection open.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,14 +26,27 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Everything else.
 const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
+/// Says whether the webhook can be talked to, as far as that is up to us.
+pub(super) type Certified = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Whether the controller does its job.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Health {
     listed: AtomicBool,
     watching: AtomicBool,
+    /// `None` where there is no webhook.
+    certified: Option<Certified>,
 }
 
 impl Health {
+    /// With a webhook, if any.
+    pub(super) fn new(certified: Option<Certified>) -> Self {
+        Self {
+            certified,
+            ..Self::default()
+        }
+    }
+
     /// The provider answered.
     pub(super) fn listed(&self) {
         self.listed.store(true, Ordering::Relaxed);
@@ -45,11 +58,15 @@ impl Health {
     }
 
     /// What is missing until work can be done.
-    fn missing(&self) -> Option<&'static str> {
+    fn missing(&self, profiles: &Profiles) -> Option<&'static str> {
         if !self.watching.load(Ordering::Relaxed) {
             Some("no ImageCache resource is installed\n")
         } else if !self.listed.load(Ordering::Relaxed) {
             Some("the provider has not answered yet\n")
+        } else if !profiles.is_read() {
+            Some("the cluster's profiles were not read yet\n")
+        } else if self.certified.as_ref().is_some_and(|certified| !certified()) {
+            Some("the webhook has no certificate yet\n")
         } else {
             None
         }
@@ -70,7 +87,7 @@ pub(super) async fn serve(listener: TcpListener, health: &Arc<Health>, shared: &
         let (health, shared) = (Arc::clone(health), Arc::clone(shared));
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &health, &shared.metrics);
+                let response = answer(&request, &health, &shared);
                 async move { Ok::<_, Infallible>(response) }
             });
             let served = hyper::server::conn::http1::Builder::new()
@@ -85,7 +102,7 @@ pub(super) async fn serve(listener: TcpListener, health: &Arc<Health>, shared: &
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, health: &Health, shared: &Shared) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return response(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -95,11 +112,11 @@ fn answer(request: &Request<Incoming>, health: &Health, metrics: &Metrics) -> Re
     }
     match request.uri().path() {
         "/healthz" => response(StatusCode::OK, TEXT_TYPE, "ok\n".to_owned()),
-        "/readyz" => match health.missing() {
+        "/readyz" => match health.missing(&shared.profiles) {
             None => response(StatusCode::OK, TEXT_TYPE, "ok\n".to_owned()),
             Some(missing) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT_TYPE, missing.to_owned()),
         },
-        "/metrics" => response(StatusCode::OK, METRICS_TYPE, metrics.render()),
+        "/metrics" => response(StatusCode::OK, METRICS_TYPE, shared.metrics.render()),
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT_TYPE,

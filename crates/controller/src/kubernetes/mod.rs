@@ -47,16 +47,18 @@ use tracing::info;
 
 use crate::cost_config::CostHints;
 
-pub(crate) use events::{Notice, publish_once};
+pub(crate) use events::{Notice, is_transient, publish_once};
 pub(crate) use metrics::Metrics;
 pub use owner::{OwnerError, cluster_owner};
+pub(crate) use policy::delay as requeue_delay;
 pub(crate) use profile::is_forbidden;
 pub use profile::{ProfileSources, Profiles};
 pub use secrets::PullSecretPolicy;
 
 use context::Shared;
 use events::Publisher;
-use health::Health;
+use health::{Certified, Health};
+use profile::Namespaces;
 use states::States;
 use watch::Watching;
 
@@ -192,6 +194,7 @@ pub async fn run_with_health(
         })
     });
     let webhook = webhook.transpose()?;
+    let own_namespace = webhook.as_ref().and_then(|webhook| webhook.own_namespace(&client));
     let shared = Arc::new(Shared {
         client,
         provider: Arc::clone(&provider),
@@ -204,7 +207,10 @@ pub async fn run_with_health(
         metrics: Arc::default(),
         clock: settings.clock,
     });
-    let health = Arc::new(Health::default());
+    let certified = webhook
+        .as_ref()
+        .map(|webhook| -> Certified { Box::new(webhook.readiness()) });
+    let health = Arc::new(Health::new(certified));
     let stop = CancellationToken::new();
     let watching = Watching {
         poll_interval: settings.poll_interval,
@@ -229,9 +235,16 @@ pub async fn run_with_health(
             admitting,
         )
     };
+    let namespaces = match settings.pods {
+        Some(_) => Namespaces::Always,
+        None => Namespaces::WhenSelected,
+    };
     let caring = async {
         match settings.pods {
-            Some(pods) => pods::run(parts_for_pods(&shared, settings.native_dialect), pods).await,
+            Some(pods) => {
+                let parts = parts_for_pods(&shared, settings.native_dialect, own_namespace);
+                pods::run(parts, pods).await;
+            }
             None => std::future::pending().await,
         }
     };
@@ -249,7 +262,7 @@ pub async fn run_with_health(
         () = follow::follow(&shared.states, &shared.catalog) => {}
         () = answering => {}
         () = caring => {}
-        () = shared.profiles.follow(&shared.client) => {}
+        () = shared.profiles.follow(&shared.client, namespaces) => {}
         () = stopping => {}
     }
     Ok(())
@@ -269,12 +282,18 @@ fn parts(shared: &Shared, native_dialect: Option<&'static str>) -> webhook::Part
 }
 
 /// What pods are looked after with.
-fn parts_for_pods(shared: &Arc<Shared>, native_dialect: Option<&'static str>) -> pods::Parts {
+fn parts_for_pods(
+    shared: &Arc<Shared>,
+    native_dialect: Option<&'static str>,
+    own_namespace: Option<String>,
+) -> pods::Parts {
     let states = Arc::clone(shared);
     pods::Parts {
         client: shared.client.clone(),
         catalog: Arc::clone(&shared.catalog),
+        profiles: Arc::clone(&shared.profiles),
         provider: Arc::clone(&shared.provider),
+        own_namespace,
         native_dialect,
         pull_secrets: shared.pull_secrets.clone(),
         metrics: Arc::clone(&shared.metrics),

@@ -43,7 +43,7 @@ pub(super) fn policy(kind: ErrorKind) -> Policy {
 }
 
 /// How long to wait before attempt number `attempt` (0 is the first new one); `None` is for ever.
-pub(super) fn delay(kind: ErrorKind, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
+pub(crate) fn delay(kind: ErrorKind, attempt: u32, retry_after: Option<Duration>) -> Option<Duration> {
     let (first, longest) = policy(kind).retry?;
     let asked = retry_after.map(|asked| asked.min(LONGEST_RETRY_AFTER));
     let own = first.saturating_mul(1 << attempt.min(MOST_DOUBLINGS)).min(longest);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::StreamExt as _;
@@ -43,6 +44,17 @@ pub struct Profiles {
     config: Followed<EksConfig>,
     /// Labels by namespace.
     namespaces: RwLock<HashMap<String, Arc<BTreeMap<String, String>>>>,
+    /// Whether all of them were read, or cannot be.
+    namespaces_read: AtomicBool,
+}
+
+/// When the labels of namespaces are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Namespaces {
+    /// From the start.
+    Always,
+    /// From the moment that a selector asks for them.
+    WhenSelected,
 }
 
 /// A value as it was last read, or why it never was; nothing before the first answer.
@@ -56,16 +68,35 @@ impl Profiles {
             profile: watch::Sender::new(None),
             config: watch::Sender::new(None),
             namespaces: RwLock::default(),
+            namespaces_read: AtomicBool::new(false),
         }
+    }
+
+    /// Whether all that [`effects`](Self::effects) looks at was read. What we have no permission for counts as read: it was
+    /// told, and waiting does not mend it.
+    pub fn is_read(&self) -> bool {
+        let selects = value(&self.profile).is_some_and(|profile| profile.selects_namespaces());
+        (!self.sources.eci_profile || is_settled(&self.profile))
+            && (!self.sources.eks_config || is_settled(&self.config))
+            && (!selects || self.knows_namespaces())
+    }
+
+    /// Whether the labels of namespaces were read, or cannot be.
+    pub(crate) fn knows_namespaces(&self) -> bool {
+        self.namespaces_read.load(Ordering::Acquire)
+    }
+
+    /// The labels of a namespace, when they are followed and it was heard of.
+    pub(crate) fn namespace(&self, name: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        namespaces.get(name).cloned()
     }
 
     /// What to add to `pod`, whose namespace must be filled in: what it has stays.
     pub fn effects(&self, pod: &PodView) -> Effects {
         let mut effects = Effects::default();
         if let Some(profile) = value(&self.profile) {
-            let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-            let namespace = namespaces.get(&pod.metadata.namespace).cloned();
-            drop(namespaces);
+            let namespace = self.namespace(&pod.metadata.namespace);
             effects = profile.effects(namespace.as_deref(), &pod.metadata);
         }
         if let Some(config) = value(&self.config) {
@@ -114,7 +145,7 @@ impl Profiles {
     }
 
     /// Follows all of it until it is dropped.
-    pub(super) async fn follow(&self, client: &Client) {
+    pub(super) async fn follow(&self, client: &Client, namespaces: Namespaces) {
         let profile = async {
             if self.sources.eci_profile {
                 let parse = |data: &_| {
@@ -135,15 +166,14 @@ impl Profiles {
                 config_map(client, EKS_CONFIG, "controller.eks_config", &self.config, parse).await;
             }
         };
-        tokio::join!(profile, config, self.follow_namespaces(client));
+        tokio::join!(profile, config, self.follow_namespaces(client, namespaces));
         std::future::pending().await
     }
 
-    /// Follows the labels of all namespaces from the moment that a selector asks for them.
-    async fn follow_namespaces(&self, client: &Client) {
+    async fn follow_namespaces(&self, client: &Client, when: Namespaces) {
         let mut profile = self.profile.subscribe();
         let asked = |state: &Option<Result<Arc<Profile>, Failure>>| matches!(state, Some(Ok(profile)) if profile.selects_namespaces());
-        if profile.wait_for(asked).await.is_err() {
+        if when == Namespaces::WhenSelected && profile.wait_for(asked).await.is_err() {
             return;
         }
         let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
@@ -155,12 +185,18 @@ impl Profiles {
                     told = false;
                     self.namespace_changed(event);
                 }
-                Err(error) if !std::mem::replace(&mut told, true) => warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot follow namespaces, so selectors of {ECI_PROFILE} that look at their labels may match wrongly; the \
-                     controller needs `list` and `watch` on namespaces"
-                ),
-                Err(_) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot follow namespaces, so selectors of {ECI_PROFILE} that look at their labels may match \
+                             wrongly; the controller needs `list` and `watch` on namespaces"
+                        );
+                    }
+                    if is_forbidden(&error) {
+                        self.namespaces_read.store(true, Ordering::Release);
+                    }
+                }
             }
         }
     }
@@ -176,8 +212,18 @@ impl Profiles {
                 namespaces.remove(&namespace.name_any());
             }
             // One that vanished meanwhile has no pods.
-            watcher::Event::Init | watcher::Event::InitDone => {}
+            watcher::Event::Init => {}
+            watcher::Event::InitDone => self.namespaces_read.store(true, Ordering::Release),
         }
+    }
+}
+
+/// Whether it was read, or cannot be for want of permission.
+fn is_settled<T>(followed: &Followed<T>) -> bool {
+    match followed.borrow().as_ref() {
+        Some(Ok(_)) => true,
+        Some(Err(failure)) => failure.kind == ErrorKind::PermissionDenied,
+        None => false,
     }
 }
 
@@ -263,6 +309,7 @@ async fn report(client: &Client, map: &ConfigMap, problems: &[Problem]) {
             note: format!("{problem}; it is ignored, everything else applies"),
         };
         let once = format!("{} {problem}", map.resource_version().unwrap_or_default());
-        publish_once(client, &regarding, &once, &notice).await;
+        // What cannot be told now is told with the next change.
+        let _ = publish_once(client, &regarding, &once, &notice).await;
     }
 }

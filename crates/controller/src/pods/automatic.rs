@@ -1,5 +1,7 @@
 //! Caches that are made for pods: their names, their objects, which of them have to go. Pure.
 
+use std::collections::BTreeMap;
+
 use imagecache_core::{CacheId, FAILED_RETENTION, ImageRef, MAX_IMAGES, MAX_SIZE_GIB, PodRequest, PodWish};
 use imagecache_k8s_api::{CommonStatus, ImageCacheDialect, SecretRef};
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +22,14 @@ const SIZE_GIB: u32 = 30;
 /// A build that takes longer than this will hardly end.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
-/// The name of the cache for these images, whatever their order: equal names make two of them impossible.
-pub(super) fn name(images: &[ImageRef]) -> String {
-    let mut texts: Vec<String> = images.iter().map(ToString::to_string).collect();
+/// The name of the cache that `request` needs, whatever the order of its images: equal names make two of them impossible.
+///
+/// The size is part of it, since a cache that is larger than a pod's storage is none for that pod.
+pub(super) fn name(request: &PodRequest) -> String {
+    let mut texts: Vec<String> = request.images.iter().map(ToString::to_string).collect();
     texts.sort();
     texts.dedup();
+    texts.push(size_gib(request).to_string());
     format!("{NAME_PREFIX}{}", CacheId::suffix_of(&texts.join("\n")))
 }
 
@@ -36,9 +41,10 @@ pub(super) fn obstacle(request: &PodRequest) -> Option<String> {
     })
 }
 
-/// The ImageCache for `request`, in kind `K`.
+/// The ImageCache for `request`, in kind `K`, with what the pod's `annotations` say of registries.
 pub(super) fn object<K: ImageCacheDialect>(
     request: &PodRequest,
+    annotations: &BTreeMap<String, String>,
     secrets: &[SecretRef],
 ) -> Result<K, serde_json::Error> {
     let mut images: Vec<String> = request.images.iter().map(ImageRef::familiar).collect();
@@ -54,18 +60,42 @@ pub(super) fn object<K: ImageCacheDialect>(
     serde_json::from_value(json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name(&request.images), "labels": { LABEL: TRUE } },
+        "metadata": {
+            "name": name(request),
+            "labels": { LABEL: TRUE },
+            "annotations": registries::<K>(annotations),
+        },
         "spec": spec,
     }))
 }
 
+/// What the build must know of the pod's registries, in the words of kind `K`.
+fn registries<K: ImageCacheDialect>(annotations: &BTreeMap<String, String>) -> BTreeMap<&'static str, &str> {
+    let mut found = BTreeMap::new();
+    for (theirs, ours) in K::FROM_POD {
+        let text = annotations.get(*theirs).map(|text| text.trim()).unwrap_or_default();
+        if !text.is_empty() {
+            found.entry(*ours).or_insert(text);
+        }
+    }
+    found
+}
+
+/// Whether a cache of this size can be used by the pod at all.
+pub(super) fn fits(size_gib: u32, request: &PodRequest) -> bool {
+    storage_gib(request).is_none_or(|storage| size_gib <= storage)
+}
+
 /// The vendor's size: what every pod has of temporary storage, and what this one has more.
 fn size_gib(request: &PodRequest) -> u32 {
-    let storage = match &request.wish {
+    storage_gib(request).unwrap_or(SIZE_GIB).clamp(SIZE_GIB, MAX_SIZE_GIB)
+}
+
+fn storage_gib(request: &PodRequest) -> Option<u32> {
+    match &request.wish {
         PodWish::Automatic(rules) => rules.storage_gib,
         PodWish::Named { .. } => None,
-    };
-    storage.unwrap_or(SIZE_GIB).clamp(SIZE_GIB, MAX_SIZE_GIB)
+    }
 }
 
 /// An automatic cache that is there.

@@ -11,6 +11,8 @@ pub(super) struct Judgement {
     pub(super) request: PodRequest,
     /// What it got.
     pub(super) outcome: Outcome,
+    /// Whether it speaks the dialect of the provider's own cloud, which then judges it, too.
+    pub(super) at_home: bool,
 }
 
 /// What a pod got.
@@ -24,6 +26,8 @@ pub(super) enum Outcome {
     },
     /// None suited, or admission did not see the pod.
     Missed,
+    /// None of ours suited, but the pod's cloud looks at those that are not ours, too, and tells what it found.
+    LeftToCloud,
     /// Not the one that it named.
     Unusable { id: String, why: Unusable },
 }
@@ -35,6 +39,7 @@ impl Judgement {
             Outcome::Used { degree, .. } if self.is_full(*degree) => "hit",
             Outcome::Used { .. } => "partial_hit",
             Outcome::Missed => "miss",
+            Outcome::LeftToCloud => "left_to_cloud",
             Outcome::Unusable {
                 why: Unusable::Unknown, ..
             } => "not_found",
@@ -90,7 +95,9 @@ pub(super) fn judge(
         pod::request(&original, native).ok()?
     });
     let request = asked.unwrap_or_else(|| written.clone());
-    let outcome = match (&written.wish, bound.is_some()) {
+    let at_home = native == Some(request.dialect);
+    // At home every form is the provider's own, also the old one.
+    let outcome = match (&written.wish, bound.is_some() || at_home) {
         (PodWish::Named { .. }, true) => used(decide(&written), &request),
         (PodWish::Named { .. }, false) => match used(decide(&written), &request) {
             // It is there, and nobody told the pod in the provider's form.
@@ -99,11 +106,18 @@ pub(super) fn judge(
         },
         (PodWish::Automatic(_), _) => Outcome::Missed,
     };
-    let cloud_judges = matches!(
-        &outcome,
-        Outcome::Unusable { why: Unusable::Unknown, .. } if native == Some(request.dialect)
-    );
-    (!cloud_judges).then_some(Judgement { request, outcome })
+    let outcome = match outcome {
+        Outcome::Missed if at_home && matches!(request.wish, PodWish::Automatic(_)) => Outcome::LeftToCloud,
+        Outcome::Unusable {
+            why: Unusable::Unknown, ..
+        } if at_home => return None,
+        other => other,
+    };
+    Some(Judgement {
+        request,
+        outcome,
+        at_home,
+    })
 }
 
 /// The patch that admission must have applied, when the pod names a cache in the provider's own form.

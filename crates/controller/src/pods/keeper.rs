@@ -115,13 +115,13 @@ impl Keeper {
         let (Some(rules), Some(request)) = (self.settings.automatic, judgement.for_everything()) else {
             return Ok(Made::Nothing);
         };
-        if matches!(catalog.decide(&request, now), Decision::Use { .. }) {
+        if rules.except == Some(request.dialect) || matches!(catalog.decide(&request, now), Decision::Use { .. }) {
             return Ok(Made::Nothing);
         }
         if let Some(obstacle) = automatic::obstacle(&request) {
             return Err(Trouble::Impossible(obstacle));
         }
-        let name = automatic::name(&request.images);
+        let name = automatic::name(&request);
         let mut recent = self.recent.lock().await;
         recent.retain(|_, at| at.elapsed() < RECENTLY);
         if recent.contains_key(&name) || catalog.read(|index| is_under_way(index, &request)) {
@@ -150,29 +150,33 @@ impl Keeper {
         if existing.iter().any(|cache| cache.name == name) {
             return Ok(Made::Nothing);
         }
-        for cache in automatic::make_room(&existing, limit, (self.clock)()).map_err(Trouble::Full)? {
+        let surplus = automatic::make_room(&existing, limit, (self.clock)()).map_err(Trouble::Full)?;
+        // Before anything goes: what cannot be made needs no room.
+        let secrets = self.secrets(pod).await?;
+        for cache in surplus {
             info!(
                 name = cache.name,
                 "removing the least recently used automatic cache, since there may be {limit}"
             );
             self.remove(&cache).await?;
         }
-        let secrets = self.secrets(pod).await?;
+        let annotations = &pod.metadata.annotations;
+        let object = |error: serde_json::Error| Trouble::Refused(error.to_string());
         match request.dialect {
-            tencent::ImageCache::DIALECT => self.create::<tencent::ImageCache>(name, request, &secrets).await,
-            _ => self.create::<alibaba::ImageCache>(name, request, &secrets).await,
+            tencent::ImageCache::DIALECT => {
+                let cache = automatic::object(request, annotations, &secrets).map_err(object)?;
+                self.create::<tencent::ImageCache>(name, &cache).await
+            }
+            _ => {
+                let cache = automatic::object(request, annotations, &secrets).map_err(object)?;
+                self.create::<alibaba::ImageCache>(name, &cache).await
+            }
         }
     }
 
-    async fn create<K: ImageCacheDialect>(
-        &self,
-        name: &str,
-        request: &PodRequest,
-        secrets: &[SecretRef],
-    ) -> Result<Made, Trouble> {
-        let object: K = automatic::object(request, secrets).map_err(|error| Trouble::Refused(error.to_string()))?;
+    async fn create<K: ImageCacheDialect>(&self, name: &str, cache: &K) -> Result<Made, Trouble> {
         let api: Api<K> = Api::all(self.client.clone());
-        match api.create(&PostParams::default(), &object).await {
+        match api.create(&PostParams::default(), cache).await {
             Ok(_) => Ok(Made::Cache(name.to_owned())),
             // Another controller was faster.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Made::Nothing),
@@ -286,8 +290,10 @@ impl Keeper {
     }
 }
 
-/// Whether a cache with everything that `request` counts is being built, or failed not long ago: a failed one is forgotten
-/// after a day.
+/// Whether a cache with everything that `request` counts, and not too large for the pod, is being built, or failed not long
+/// ago: a failed one is forgotten after a day.
 pub(super) fn is_under_way(index: &MatchIndex, request: &PodRequest) -> bool {
-    index.holding_all(request).any(|cache| cache.phase != Phase::Ready)
+    index
+        .holding_all(request)
+        .any(|cache| cache.phase != Phase::Ready && automatic::fits(cache.size_gib, request))
 }

@@ -16,7 +16,7 @@ const ALIBABA_MARK: &str = "[eci.imagecache]";
 /// What became of the pod; an automatic miss in Tencent's dialect has no event, its absence is the only sign.
 pub(super) fn outcome(judgement: &Judgement) -> Option<Notice> {
     if is_alibaba(judgement) {
-        Some(alibaba_outcome(judgement))
+        alibaba_outcome(judgement)
     } else {
         tencent_outcome(judgement)
     }
@@ -53,7 +53,7 @@ fn is_alibaba(judgement: &Judgement) -> bool {
     judgement.request.dialect == alibaba::ImageCache::DIALECT
 }
 
-fn alibaba_outcome(judgement: &Judgement) -> Notice {
+fn alibaba_outcome(judgement: &Judgement) -> Option<Notice> {
     let (severity, reason, text) = match &judgement.outcome {
         Outcome::Used { id, degree, .. } => (
             Normal,
@@ -65,6 +65,7 @@ fn alibaba_outcome(judgement: &Judgement) -> Notice {
             "ImageCacheMissed",
             "Missed image cache, the images are pulled".to_owned(),
         ),
+        Outcome::LeftToCloud => return None,
         Outcome::Unusable {
             id,
             why: why @ Unusable::NotReady(_),
@@ -79,16 +80,18 @@ fn alibaba_outcome(judgement: &Judgement) -> Notice {
             format!("Image cache {id} cannot be used: {why}"),
         ),
     };
-    notice(severity, reason, format!("{ALIBABA_MARK}{text}"))
+    Some(notice(severity, reason, format!("{ALIBABA_MARK}{text}")))
 }
 
 fn tencent_outcome(judgement: &Judgement) -> Option<Notice> {
     match &judgement.outcome {
         Outcome::Used { id, .. } => Some(notice(Normal, "ImageCacheUsed", format!("Image cache {id} used"))),
-        Outcome::Missed => None,
+        Outcome::Missed | Outcome::LeftToCloud => None,
         Outcome::Unusable { id, why } => {
+            // At home an id may stand where its author wrote `auto`: who never named a cache is not to be warned of it.
+            let severity = if judgement.at_home { Normal } else { Warning };
             let note = format!("Image cache {id} is not used: {why}; the images are pulled");
-            Some(notice(Warning, "ImageCacheNotUsed", note))
+            Some(notice(severity, "ImageCacheNotUsed", note))
         }
     }
 }

@@ -43,6 +43,12 @@ impl Seen {
         !generations.old.contains(uid) && generations.young.insert(uid.to_owned())
     }
 
+    /// Whether `uid` came, and was not forgotten.
+    pub(super) fn has(&self, uid: &str) -> bool {
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.old.contains(uid) || generations.young.contains(uid)
+    }
+
     /// As if `uid` had never come.
     pub(super) fn forget(&self, uid: &str) {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,7 +74,9 @@ mod tests {
         tokio::time::advance(lifetime).await;
         assert!(seen.is_new("c"));
         assert!(seen.is_new("a"), "two generations later");
+        assert!(["a", "b", "c"].into_iter().all(|uid| seen.has(uid)) && !seen.has("d"));
         seen.forget("c");
+        assert!(!seen.has("c"));
         assert!(seen.is_new("c"));
     }
 }

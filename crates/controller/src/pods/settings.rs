@@ -18,7 +18,8 @@ pub struct PodsConfig {
     pub enabled: bool,
     /// Whether events on pods tell which cache they got.
     pub events: bool,
-    /// Whether caches are made for pods that found none that holds all of their images; `None` is what suits the provider.
+    /// Whether caches are made for pods that found none that holds all of their images; `None` is for those for which the
+    /// provider's cloud makes none by itself.
     pub automatic: Option<bool>,
     /// Most caches of that kind; for a new one the least recently used goes.
     pub automatic_limit: usize,
@@ -57,6 +58,8 @@ pub struct Settings {
 pub struct Automatic {
     /// Most of them.
     pub limit: usize,
+    /// The dialect whose pods get theirs from the provider's cloud.
+    pub except: Option<&'static str>,
 }
 
 /// How long automatic caches live.
@@ -69,14 +72,15 @@ pub struct Lifetime {
 }
 
 impl PodsConfig {
-    /// How pods are looked after, if at all, with a provider that makes automatic caches by itself or does not.
-    pub fn settings(&self, provider_is_automatic: bool) -> Option<Settings> {
+    /// How pods are looked after, if at all, with a provider whose cloud makes automatic caches by itself for pods of the
+    /// dialect `provided`.
+    pub fn settings(&self, provided: Option<&'static str>) -> Option<Settings> {
         let days = |days: u32| SignedDuration::from_hours(i64::from(days) * 24);
-        let automatic = self.automatic.unwrap_or(!provider_is_automatic);
         self.enabled.then(|| Settings {
             events: self.events,
-            automatic: automatic.then_some(Automatic {
+            automatic: self.automatic.unwrap_or(true).then_some(Automatic {
                 limit: self.automatic_limit,
+                except: provided.filter(|_| self.automatic.is_none()),
             }),
             lifetime: Lifetime {
                 never_used: days(self.never_used_days),
@@ -92,23 +96,30 @@ mod tests {
 
     #[test]
     fn who_makes_automatic_caches() {
-        for (name, said, cloud_does, ours) in [
-            ("by default we do", None, false, true),
-            ("not where the cloud does it, and free of charge", None, true, false),
-            ("unless it is asked for", Some(true), true, true),
-            ("or forbidden", Some(false), false, false),
+        let alibaba = Some("alibaba");
+        for (name, said, provided, ours) in [
+            ("by default we do", None, None, Some(None)),
+            (
+                "not for pods that get theirs from the cloud, and free of charge",
+                None,
+                alibaba,
+                Some(alibaba),
+            ),
+            ("unless it is asked for", Some(true), alibaba, Some(None)),
+            ("or forbidden", Some(false), None, None),
+            ("also there", Some(false), alibaba, None),
         ] {
             let config = PodsConfig {
                 automatic: said,
                 ..PodsConfig::default()
             };
-            let settings = config.settings(cloud_does).unwrap();
-            assert_eq!(settings.automatic.is_some(), ours, "{name}");
+            let automatic = config.settings(provided).unwrap().automatic;
+            assert_eq!(automatic.map(|automatic| automatic.except), ours, "{name}");
         }
         let off = PodsConfig {
             enabled: false,
             ..PodsConfig::default()
         };
-        assert_eq!(off.settings(false), None);
+        assert_eq!(off.settings(None), None);
     }
 }

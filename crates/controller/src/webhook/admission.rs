@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::kubernetes::{Metrics, Profiles};
 
 /// Where the cluster's own pods are, which must start whatever we do.
-const SYSTEM_NAMESPACE: &str = "kube-system";
+pub(crate) const SYSTEM_NAMESPACE: &str = "kube-system";
 /// Label of reviews about pods that speak no dialect.
 const NO_DIALECT: &str = "none";
 
@@ -45,7 +45,7 @@ enum Outcome {
     Refused,
     /// It asks for nothing, or is none of ours.
     Untouched,
-    /// It asks before the caches are known.
+    /// It asks before the caches and the cluster's profiles are known.
     NotLoaded,
     /// What it says cannot be understood.
     Invalid,
@@ -130,7 +130,7 @@ impl Admission {
         if pod::opts_out(&pod) {
             return Verdict::new(Outcome::Untouched);
         }
-        if !self.catalog.is_loaded() {
+        if !self.catalog.is_loaded() || !self.profiles.is_read() {
             return Verdict::new(Outcome::NotLoaded);
         }
         // The object may lack it: the API server fills it in later.
@@ -138,6 +138,10 @@ impl Admission {
         let mut wanted = self.profiles.effects(&pod);
         wanted.apply(&mut pod);
         let mut verdict = self.decide(&pod, &mut wanted);
+        if verdict.answer.refusal.is_none() && !wanted.is_empty() && !wanted.fit(&pod.metadata) {
+            let warning = "no image cache is used: the pod's annotations are as large as Kubernetes takes them";
+            return Verdict::new(Outcome::Untouched).warned(warning.to_owned());
+        }
         if verdict.answer.refusal.is_none() {
             match patch(object.get(), &wanted) {
                 Some(patch) => verdict.answer.patch = patch,

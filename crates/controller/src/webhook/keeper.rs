@@ -64,7 +64,12 @@ impl Keeper {
                     });
                     (again, missing)
                 }
-                Err(error) => (RETRY_INTERVAL, Some(chain(error.as_ref()))),
+                Err(error) => {
+                    if is_forbidden(&error) {
+                        self.served.forbidden();
+                    }
+                    (RETRY_INTERVAL, Some(chain(error.as_ref())))
+                }
             };
             if problem != told
                 && let Some(problem) = &problem
@@ -149,6 +154,11 @@ impl Keeper {
     fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
         Api::all(self.client.clone())
     }
+}
+
+/// Whether the API server does not let us.
+fn is_forbidden(error: &BoxError) -> bool {
+    matches!(error.downcast_ref(), Some(kube::Error::Api(status)) if status.code == 403)
 }
 
 /// What a look came to.

@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use admission::SYSTEM_NAMESPACE;
 pub use settings::{CertificateSource, Settings, WebhookConfig};
 
 use crate::catalog::Catalog;
@@ -64,6 +65,7 @@ pub(crate) struct Webhook {
     listener: std::net::TcpListener,
     address: SocketAddr,
     certificate: CertificateSource,
+    served: Arc<Served>,
 }
 
 impl Webhook {
@@ -79,20 +81,33 @@ impl Webhook {
             address: listener.local_addr()?,
             listener,
             certificate: settings.certificate,
+            served: Arc::default(),
         })
+    }
+
+    /// Our own namespace, if we run in one: the controller's pods must start without it.
+    pub(crate) fn own_namespace(&self, client: &Client) -> Option<String> {
+        let outside = matches!(self.certificate, CertificateSource::Url(_));
+        (!outside).then(|| client.default_namespace().to_owned())
+    }
+
+    /// Says from when on it can be talked to, or never will for want of permission.
+    pub(crate) fn readiness(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let served = Arc::clone(&self.served);
+        move || served.is_settled()
     }
 
     /// Answers reviews until `stop` is cancelled, then finishes those under way. Stops answering when it is dropped.
     pub(crate) async fn run(self, parts: Parts, stop: &CancellationToken) {
-        let served = Arc::new(Served::default());
         let namespace = parts.client.default_namespace().to_owned();
-        let outside = matches!(self.certificate, CertificateSource::Url(_));
+        let own_namespace = self.own_namespace(&parts.client);
+        let served = self.served;
         let admission = Admission {
             catalog: parts.catalog,
             profiles: parts.profiles,
             provider: parts.provider,
             native: parts.native_dialect,
-            own_namespace: (!outside).then(|| namespace.clone()),
+            own_namespace,
             metrics: parts.metrics,
             clock: Arc::clone(&parts.clock),
         };

@@ -5,7 +5,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Name of the object.
 pub(super) const NAME: &str = "imagecache-webhook";
@@ -83,18 +83,33 @@ async fn register(
             service: None,
         };
     }
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         api.create(&PostParams::default(), &wanted).await?;
         return Ok(Found::Corrected);
     };
-    let configs = |object: &MutatingWebhookConfiguration| -> Vec<WebhookClientConfig> {
-        let hooks = object.webhooks.iter().flatten();
-        hooks.map(|hook| hook.client_config.clone()).collect()
-    };
-    if configs(&found) == configs(&wanted) {
+    // All of it is ours, rules and timeout as well: a new version's may differ from those that an older one left.
+    if holds(
+        &serde_json::to_value(&found.webhooks)?,
+        &serde_json::to_value(&wanted.webhooks)?,
+    ) {
         return Ok(Found::Right);
     }
-    wanted.metadata.resource_version = found.resource_version();
-    api.replace(NAME, &PostParams::default(), &wanted).await?;
+    // What others wrote beside the webhooks stays, and the version with it.
+    found.webhooks = wanted.webhooks;
+    found.labels_mut().extend(wanted.metadata.labels.unwrap_or_default());
+    api.replace(NAME, &PostParams::default(), &found).await?;
     Ok(Found::Corrected)
+}
+
+/// Whether `found` says all that `wanted` says: newer API servers fill in fields that we do not know.
+fn holds(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, wanted)| found.get(key).is_some_and(|found| holds(found, wanted))),
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| holds(found, wanted))
+        }
+        (found, wanted) => found == wanted,
+    }
 }

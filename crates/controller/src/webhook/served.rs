@@ -1,5 +1,6 @@
 //! The certificate that the server shows, which may change at any time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring;
@@ -11,16 +12,29 @@ const HTTP_1: &[u8] = b"http/1.1";
 
 /// Shown to every client from its next handshake on; open connections stay. While there is none, handshakes fail.
 #[derive(Debug, Default)]
-pub(super) struct Served(RwLock<Option<Arc<CertifiedKey>>>);
+pub(super) struct Served {
+    shown: RwLock<Option<Arc<CertifiedKey>>>,
+    forbidden: AtomicBool,
+}
 
 impl Served {
     /// From now on this one is shown.
     pub(super) fn set(&self, key: CertifiedKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+    }
+
+    /// There is none for want of permission, as was told.
+    pub(super) fn forbidden(&self) {
+        self.forbidden.store(true, Ordering::Release);
+    }
+
+    /// Whether one is shown, or waiting brings none.
+    pub(super) fn is_settled(&self) -> bool {
+        self.forbidden.load(Ordering::Acquire) || self.get().is_some()
     }
 
     pub(super) fn get(&self) -> Option<Arc<CertifiedKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

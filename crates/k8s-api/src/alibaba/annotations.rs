@@ -21,6 +21,8 @@ const RESOURCE_GROUP_ID: &str = "k8s.aliyun.com/resource-group-id";
 const ACR_INSTANCE_IDS: &str = "k8s.aliyun.com/acr-instance-ids";
 const ACR_SERVICE_ARNS: &str = "k8s.aliyun.com/acr-service-arns";
 const ACR_USER_ARNS: &str = "k8s.aliyun.com/acr-user-arns";
+/// The older name of [`ACR_INSTANCE_IDS`] on pods.
+const ACR_INSTANCE_ID: &str = "k8s.aliyun.com/acr-instance-id";
 const ENABLE_REUSE: &str = "k8s.aliyun.com/imc-enable-reuse";
 /// The older name of it that the vendor's Knative page still uses.
 const ENABLE_REUSE_OLD: &str = "k8s.aliyun.com/eci-image-cache";
@@ -39,6 +41,16 @@ const DEFAULT_OS: &str = "linux";
 const MAX_VSWITCHES: usize = 10;
 /// Bandwidth of a public address in Mbit/s (API page of AllocateEipAddress).
 const BANDWIDTH_RANGE: RangeInclusive<u32> = 1..=1000;
+
+/// How registries are reached, which pods and objects say alike ("ECI pod annotations", 2025-04).
+pub(super) const FROM_POD: &[(&str, &str)] = &[
+    (PLAIN_HTTP_REGISTRY, PLAIN_HTTP_REGISTRY),
+    (INSECURE_REGISTRY, INSECURE_REGISTRY),
+    (ACR_INSTANCE_IDS, ACR_INSTANCE_IDS),
+    (ACR_INSTANCE_ID, ACR_INSTANCE_IDS),
+    (ACR_SERVICE_ARNS, ACR_SERVICE_ARNS),
+    (ACR_USER_ARNS, ACR_USER_ARNS),
+];
 
 /// What the annotations say.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! The ConfigMap `eci-profile`: the network that builds use where their object names none, and what is added to pods
 //! ("Configure eci-profile", 2025-05).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use imagecache_core::AlibabaResources;
@@ -9,7 +10,7 @@ use kube_core::{Selector, SelectorExt as _};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::effects::{Effects, Problem, check_name};
+use crate::effects::{Effects, MAX_POD_BYTES, Problem, check_name};
 use crate::parse;
 use crate::pod::PodMetadata;
 
@@ -107,6 +108,17 @@ impl Profile {
                 }),
             }
         }
+        let together: usize = profile.rules.iter().map(|rule| rule.effects.bytes()).sum();
+        if together > MAX_POD_BYTES {
+            let (together, most) = (together.div_ceil(1024), MAX_POD_BYTES / 1024);
+            profile.problems.push(Problem {
+                part: SELECTORS.to_owned(),
+                message: format!(
+                    "together they add {together} KiB, and an effect with which a pod would have more than {most} KiB of \
+                     annotations and labels is too much for it"
+                ),
+            });
+        }
         profile
     }
 
@@ -125,26 +137,34 @@ impl Profile {
         self.rules.iter().any(|rule| rule.namespace.is_some())
     }
 
-    /// What to add to `pod`: all matching selectors contribute in their order, and what the pod or an earlier one has stays.
+    /// What to add to `pod`: all matching selectors contribute in their order, and what the pod or an earlier one has stays. A
+    /// selector whose effect would be too much for the pod contributes nothing. Labels that are added count for selectors as the
+    /// pod's own do: else a pod that is admitted a second time would be given more.
     ///
     /// `namespace` are the labels of its namespace; `None` when they are not known, and then no selector that looks at them
     /// matches.
     pub fn effects(&self, namespace: Option<&BTreeMap<String, String>>, pod: &PodMetadata) -> Effects {
         let mut effects = Effects::default();
-        for rule in &self.rules {
-            let in_namespace = rule
-                .namespace
-                .as_ref()
-                .is_none_or(|selector| namespace.is_some_and(|labels| selector.matches(labels)));
-            let is_object = rule
-                .object
-                .as_ref()
-                .is_none_or(|selector| selector.matches(&pod.labels));
-            if in_namespace && is_object {
-                effects.add(&rule.effects, pod);
+        loop {
+            let known = effects.labels.len();
+            let mut labels = Cow::Borrowed(&pod.labels);
+            if known > 0 {
+                labels.to_mut().extend(effects.labels.clone());
+            }
+            for rule in &self.rules {
+                let in_namespace = rule
+                    .namespace
+                    .as_ref()
+                    .is_none_or(|selector| namespace.is_some_and(|labels| selector.matches(labels)));
+                let is_object = rule.object.as_ref().is_none_or(|selector| selector.matches(&labels));
+                if in_namespace && is_object {
+                    effects.add(&rule.effects, pod);
+                }
+            }
+            if effects.labels.len() == known {
+                return effects;
             }
         }
-        effects
     }
 }
 
@@ -212,5 +232,56 @@ fn profile_defaults(data: &BTreeMap<String, String>) -> AlibabaResources {
         security_group_id: text(SECURITY_GROUP_ID),
         resource_group_id: text(RESOURCE_GROUP_ID),
         ..AlibabaResources::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(selectors: &Value) -> Profile {
+        Profile::parse(&[(SELECTORS.to_owned(), selectors.to_string())].into())
+    }
+
+    #[test]
+    fn a_second_time_nothing_is_added_also_where_labels_select() {
+        let rule = |name: &str, labels: &str, effect: Value| serde_json::json!({ "name": name, "objectSelector": { "matchLabels": { labels: "x" } }, "effect": effect });
+        let profile = profile(&serde_json::json!([
+            rule("last", "b", serde_json::json!({ "annotations": { "c": "x" } })),
+            rule("first", "a", serde_json::json!({ "labels": { "b": "x" } })),
+        ]));
+        let mut pod = PodMetadata {
+            labels: [("a".to_owned(), "x".to_owned())].into(),
+            ..PodMetadata::default()
+        };
+        let effects = profile.effects(None, &pod);
+        assert_eq!((effects.annotations.len(), effects.labels.len()), (1, 1));
+        pod.labels.extend(effects.labels);
+        pod.annotations.extend(effects.annotations);
+        assert!(profile.effects(None, &pod).is_empty());
+    }
+
+    #[test]
+    fn selectors_that_are_too_much_together_are_told_and_apply_one_by_one() {
+        let rule = |name: usize| {
+            let annotations = serde_json::json!({ format!("a{name}"): "x".repeat(60 * 1024) });
+            serde_json::json!({ "name": name.to_string(), "effect": { "annotations": annotations } })
+        };
+        let of = |count: usize| profile(&(0..count).map(rule).collect());
+        assert_eq!(of(4).problems(), []);
+        let large = of(5);
+        let [problem] = large.problems() else {
+            panic!("{:?}", large.problems());
+        };
+        assert!(
+            problem.message.contains("301 KiB") && problem.message.contains("255 KiB"),
+            "{problem}"
+        );
+        let names: Vec<_> = large
+            .effects(None, &PodMetadata::default())
+            .annotations
+            .into_keys()
+            .collect();
+        assert_eq!(names, ["a0", "a1", "a2", "a3"]);
     }
 }

@@ -1,7 +1,9 @@
 //! What the kubelet and Prometheus are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use imagecache_k8s_api::alibaba::Profile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -21,8 +23,14 @@ async fn ask(address: std::net::SocketAddr, line: &str) -> String {
 async fn readiness_says_what_is_missing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let health = Arc::new(Health::default());
-    let shared = Rig::new(serde_json::json!(["nginx"])).shared();
+    let certified = Arc::new(AtomicBool::new(false));
+    let health = Arc::new(Health::new(Some({
+        let certified = Arc::clone(&certified);
+        Box::new(move || certified.load(Ordering::Relaxed))
+    })));
+    let mut rig = Rig::new(serde_json::json!(["nginx"]));
+    let profiles = rig.unread_profiles();
+    let shared = rig.shared();
     let serving = tokio::spawn({
         let health = Arc::clone(&health);
         async move { health::serve(listener, &health, &shared).await }
@@ -37,6 +45,10 @@ async fn readiness_says_what_is_missing() {
     health.watching();
     expect("GET /readyz", "503", "provider").await;
     health.listed();
+    expect("GET /readyz", "503", "profiles").await;
+    profiles.know(Ok(Profile::default()));
+    expect("GET /readyz", "503", "certificate").await;
+    certified.store(true, Ordering::Relaxed);
     expect("GET /readyz", "200", "ok").await;
     expect("GET /metrics", "200", "# TYPE imagecache_caches gauge").await;
     expect("GET /else", "404", "/metrics").await;

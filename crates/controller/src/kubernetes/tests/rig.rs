@@ -76,6 +76,16 @@ impl Rig {
         Arc::get_mut(&mut self.context.shared).unwrap().profiles = Arc::new(profiles);
     }
 
+    /// The cluster's profile was not read yet.
+    pub(super) fn unread_profiles(&mut self) -> Arc<Profiles> {
+        let profiles = Arc::new(Profiles::new(ProfileSources {
+            eci_profile: true,
+            ..ProfileSources::default()
+        }));
+        Arc::get_mut(&mut self.context.shared).unwrap().profiles = Arc::clone(&profiles);
+        profiles
+    }
+
     /// Statuses tell what caches cost by `config`'s prices for Alibaba ECI.
     pub(super) fn show_costs(&mut self, config: &CostConfig) {
         Arc::get_mut(&mut self.context.shared).unwrap().cost = config.hints(Tariff::AlibabaEci).unwrap();

@@ -109,6 +109,7 @@ async fn the_first_start_makes_keeps_registers_and_shows_a_certificate() {
     assert_eq!(rig.trusted(), rig.kept("ca.crt"));
     assert_eq!(shown(&keeper), Some(first(&rig.kept("tls.crt"))));
     settle(&rig, &mut keeper).await;
+    assert!(keeper.served.is_settled());
 }
 
 #[tokio::test]
@@ -217,10 +218,46 @@ async fn a_controller_outside_registers_itself() {
     assert_eq!(hook(&rig.api)["failurePolicy"], "Ignore");
     assert_eq!(rig.trusted(), rig.kept("ca.crt"));
 
+    // What an older version left, with a field that only the API server knows.
+    let mut older = rig.api.get(CONFIGURATION).unwrap();
+    older["webhooks"][0]["rules"][0]["operations"] = json!(["CREATE", "UPDATE"]);
+    older["webhooks"][0]["timeoutSeconds"] = json!(10);
+    older["metadata"]["annotations"] = json!({ "note": "somebody's" });
+    rig.api.put(CONFIGURATION, Some(older));
+    settle(&rig, &mut keeper).await;
+    assert_eq!(hook(&rig.api)["rules"][0]["operations"], json!(["CREATE"]));
+    assert_eq!(hook(&rig.api)["timeoutSeconds"], 2);
+    let kept = rig.api.get(CONFIGURATION).unwrap();
+    assert_eq!(kept["metadata"]["annotations"]["note"], "somebody's");
+
     let elsewhere = "https://10.0.0.2:8443/mutate";
     let mut moved = rig.keeper(Registration::AtUrl(elsewhere.to_owned()));
     settle(&rig, &mut moved).await;
     assert_eq!(hook(&rig.api)["clientConfig"]["url"], elsewhere);
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_is_not_waited_for() {
+    for (row, forbidden, settled) in [
+        ("nothing is shown yet", None, false),
+        ("the Secret may not be read", Some(SECRET), true),
+    ] {
+        let rig = Rig::new();
+        if let Some(path) = forbidden {
+            rig.api.forbid(path);
+        }
+        let keeper = rig.keeper(Registration::Installed);
+        let served = Arc::clone(&keeper.served);
+        assert!(!served.is_settled(), "{row}");
+        if settled {
+            let keeping = tokio::spawn(keeper.keep());
+            while !served.is_settled() {
+                tokio::task::yield_now().await;
+            }
+            keeping.abort();
+            assert!(served.get().is_none(), "{row}");
+        }
+    }
 }
 
 #[tokio::test]

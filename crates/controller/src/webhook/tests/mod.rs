@@ -2,6 +2,7 @@
 
 mod api;
 mod keeping;
+mod manifests;
 mod profiles;
 mod properties;
 mod rig;

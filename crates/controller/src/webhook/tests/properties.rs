@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use imagecache_core::{CACHE_ID_ANNOTATION, Phase, PodPatch};
+use imagecache_k8s_api::alibaba::Profile;
+use imagecache_k8s_api::tencent::EksConfig;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::rig::{admission, admitted, answer, binding, cache, patch, question};
+use super::rig::{BOUND, admission, admitted, answer, binding, cache, patch, question};
+use crate::kubernetes::{ProfileSources, Profiles};
 
 const ANNOTATIONS: [&str; 8] = [
     "k8s.aliyun.com/eci-image-cache",
@@ -90,6 +93,58 @@ fn pods() -> impl Strategy<Value = Value> {
     prop_oneof![9 => shaped, 1 => json()]
 }
 
+/// Selectors of `eci-profile`, of those that are understood more often than not.
+fn selectors() -> impl Strategy<Value = Value> {
+    let labels = btree_map("[ab]", "[ab]", 0..2).prop_map(|map| json!({ "matchLabels": map }));
+    let name = prop_oneof![
+        3 => proptest::sample::select(&ANNOTATIONS[..]).prop_map(str::to_owned),
+        2 => "[a-z.]{1,3}/[a-zA-Z~]{1,3}",
+    ];
+    let annotations = prop_oneof![
+        8 => btree_map(name.clone(), text(), 0..4).prop_map(|map| json!(map)),
+        // Four of these are more than Kubernetes takes.
+        1 => name.prop_map(|name| json!({ name: "x".repeat(60 * 1024) })),
+        1 => json(),
+    ];
+    let effect = (annotations, btree_map("[ab]", "[ab]", 0..3))
+        .prop_map(|(annotations, labels)| json!({ "annotations": annotations, "labels": labels }));
+    let entry = ("[a-z]?", option::of(labels), effect).prop_map(|(name, selector, effect)| {
+        let mut entry = json!({ "name": name, "effect": effect });
+        if let Some(selector) = selector {
+            entry["objectSelector"] = selector;
+        }
+        entry
+    });
+    vec(prop_oneof![9 => entry, 1 => json()], 0..7).prop_map(Value::from)
+}
+
+/// What `eks-config` says.
+fn config() -> impl Strategy<Value = Value> {
+    btree_map("[a-z.]{1,3}/[a-z]{1,3}", text(), 0..3).prop_map(|map| json!(map))
+}
+
+/// Which texts of `before` are not the same in `after`, but for `may_change`; both are annotations or labels. Values that are no
+/// texts come from no API server.
+fn lost(before: &Value, after: &Value, may_change: &str) -> Vec<String> {
+    let entries = before
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| value.is_string());
+    let lost = entries.filter(|(name, value)| *name != may_change && after.get(name.as_str()) != Some(*value));
+    lost.map(|(name, _)| name.clone()).collect()
+}
+
+/// `pod` without annotations and labels.
+fn without_texts(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("annotations");
+        metadata.remove("labels");
+    }
+    pod
+}
+
 /// `pod` without what admission may set.
 fn without(pod: &Value, name: &str) -> Value {
     let mut pod = pod.clone();
@@ -130,6 +185,44 @@ proptest! {
         prop_assert_eq!(without(&after, annotation), without(&pod, annotation), "only the annotation may differ");
         let second = answer(&admission, &question(&after));
         prop_assert_eq!(&second["allowed"], &json!(true));
+        prop_assert_eq!(patch(&second), json!([]), "the second time");
+    }
+
+    #[test]
+    fn whatever_the_cluster_adds_is_added_once_and_to_what_is_there(
+        pod in pods(),
+        labels in option::weighted(0.7, btree_map("[ab]", "[ab]", 0..3)),
+        selectors in selectors(),
+        config in config(),
+    ) {
+        let mut pod = pod;
+        if let (Some(labels), Some(metadata)) = (labels, pod.get_mut("metadata").and_then(Value::as_object_mut)) {
+            metadata.insert("labels".to_owned(), json!(labels));
+        }
+        let mut admission = admission(&[cache(&["nginx:1", "redis:7"], Phase::Ready)]);
+        let profiles = Profiles::new(ProfileSources { eci_profile: true, eks_config: true });
+        profiles.know(Ok(Profile::parse(&[("selectors".to_owned(), selectors.to_string())].into())));
+        profiles.know_config(EksConfig::parse(&[("pod.annotations".to_owned(), config.to_string())].into()));
+        admission.profiles = Arc::new(profiles);
+
+        let first = answer(&admission, &question(&pod));
+        prop_assert!(!admission.metrics.render().contains("outcome=\"error\""), "it panicked");
+        if first["allowed"] == false {
+            prop_assert_eq!(patch(&first), json!([]));
+            return Ok(());
+        }
+        let after = admitted(&pod, &first);
+        prop_assert_eq!(without_texts(&after), without_texts(&pod));
+        for key in ["annotations", "labels"] {
+            let lost = lost(&pod["metadata"][key], &after["metadata"][key], BOUND);
+            prop_assert_eq!(lost, Vec::<String>::new(), "of the {}", key);
+        }
+        if patch(&first) != json!([]) {
+            let texts = after["metadata"]["annotations"].as_object().into_iter().flatten();
+            let bytes: usize = texts.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+            prop_assert!(bytes <= 256 * 1024, "Kubernetes refuses {bytes} bytes");
+        }
+        let second = answer(&admission, &question(&after));
         prop_assert_eq!(patch(&second), json!([]), "the second time");
     }
 

@@ -141,7 +141,7 @@ async fn reviews_are_answered_and_nothing_else() {
     }
     // The largest object that an API server takes.
     let mut pod = asking();
-    pod["metadata"]["annotations"]["large"] = "x".repeat(3 * 1024 * 1024).into();
+    pod["spec"]["containers"][0]["command"] = json!(["x".repeat(3 * 1024 * 1024)]);
     assert_ne!(patch(&connection.review(&pod).await), json!([]));
 }
 

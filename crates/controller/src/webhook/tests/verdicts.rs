@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use imagecache_core::{CacheState, ErrorKind, Failure, Phase};
+use imagecache_k8s_api::alibaba::Profile;
 use serde_json::{Value, json};
 
 use super::rig::{BOUND, OWN_NAMESPACE, admission, admitted, answer, binding, cache, now, patch, pod, question};
 use crate::catalog::Catalog;
+use crate::kubernetes::{ProfileSources, Profiles};
 
 const ALIBABA_AUTO: (&str, &str) = ("k8s.aliyun.com/eci-image-cache", "true");
 const ALIBABA_ID: &str = "k8s.aliyun.com/eci-imc-id";
@@ -429,6 +431,65 @@ fn containers_that_always_ask_the_registry_are_told() {
     let warning = warnings.first().unwrap().as_str().unwrap();
     for part in ["`c0`", "Always", ready.id.as_str()] {
         assert!(warning.contains(part), "{warning}");
+    }
+}
+
+#[test]
+fn nobody_is_answered_before_the_profiles_are_read() {
+    let ready = cache(&["nginx:1"], Phase::Ready);
+    let mut admission = admission(std::slice::from_ref(&ready));
+    let profiles = Arc::new(Profiles::new(ProfileSources {
+        eci_profile: true,
+        ..ProfileSources::default()
+    }));
+    admission.profiles = Arc::clone(&profiles);
+    let asking = question(&pod(&[ALIBABA_AUTO], &["nginx:1"]));
+    assert_eq!(patch(&answer(&admission, &asking)), json!([]));
+    let line = "imagecache_admission_reviews_total{dialect=\"none\",outcome=\"not_loaded\"} 1";
+    assert!(admission.metrics.render().contains(line));
+
+    let unreadable = |kind| Failure {
+        kind,
+        message: "no".to_owned(),
+    };
+    let by_namespace = r#"[{ "name": "a", "namespaceSelector": { "matchLabels": { "a": "b" } }, "effect": { "labels": { "c": "d" } } }]"#;
+    let selecting = Profile::parse(&[("selectors".to_owned(), by_namespace.to_owned())].into());
+    assert_eq!(selecting.problems(), []);
+    for (row, known, read) in [
+        (
+            "the API server does not answer",
+            Err(unreadable(ErrorKind::Unavailable)),
+            false,
+        ),
+        (
+            "we have no permission, as was told",
+            Err(unreadable(ErrorKind::PermissionDenied)),
+            true,
+        ),
+        ("namespaces count and were not read", Ok(selecting), false),
+        ("nothing is selected", Ok(Profile::default()), true),
+    ] {
+        profiles.know(known);
+        assert_eq!(profiles.is_read(), read, "{row}");
+    }
+    assert_ne!(patch(&answer(&admission, &asking)), json!([]));
+}
+
+#[test]
+fn a_pod_that_cannot_have_another_annotation_is_let_through() {
+    const KUBERNETES_LIMIT: usize = 256 * 1024;
+    let admission = admission(&[cache(&["nginx:1"], Phase::Ready)]);
+    for (row, bytes, told) in [
+        ("room is left", KUBERNETES_LIMIT - 1024, true),
+        ("none is", KUBERNETES_LIMIT - 64, false),
+    ] {
+        let note = "x".repeat(bytes);
+        let full = pod(&[ALIBABA_AUTO, ("note", &note)], &["nginx:1"]);
+        let answer = answer(&admission, &question(&full));
+        assert_eq!(answer["allowed"], true, "{row}");
+        assert_eq!(patch(&answer) != json!([]), told, "{row}");
+        let warnings = answer["warnings"].as_array().map_or(0, Vec::len);
+        assert_eq!(warnings, usize::from(!told), "{row}");
     }
 }
 

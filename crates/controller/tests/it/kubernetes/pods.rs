@@ -8,7 +8,7 @@ use imagecache_controller::kubernetes::Settings;
 use imagecache_controller::pods::PodsConfig;
 use imagecache_k8s_api::{alibaba, crds};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -23,6 +23,10 @@ const PODS: usize = 500;
 const AT_ONCE: usize = 16;
 
 async fn create_pod(client: &Client, name: &str, annotations: Value) {
+    create_pod_in(client, NAMESPACE, name, annotations).await;
+}
+
+async fn create_pod_in(client: &Client, namespace: &str, name: &str, annotations: Value) {
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": name, "annotations": annotations },
@@ -31,7 +35,7 @@ async fn create_pod(client: &Client, name: &str, annotations: Value) {
             "imagePullSecrets": [{ "name": "login" }, { "name": "missing" }],
         },
     });
-    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pod = serde_json::from_value(pod).unwrap();
     api.create(&PostParams::default(), &pod).await.unwrap();
 }
@@ -83,7 +87,7 @@ async fn caches(client: &Client) -> Vec<alibaba::ImageCache> {
 
 fn settings() -> Settings {
     Settings {
-        pods: PodsConfig::default().settings(false),
+        pods: PodsConfig::default().settings(None),
         ..Settings::default()
     }
 }
@@ -187,4 +191,40 @@ async fn a_hit_is_told_once_and_remembered_and_what_nobody_uses_goes() {
     })
     .await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn pods_of_a_namespace_that_opts_out_get_nothing() {
+    let client = in_process(crds()).await;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = |name: &str| {
+        let labels = json!({ "imagecache.dev/inject": "false" });
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } });
+        serde_json::from_value(namespace).unwrap()
+    };
+    namespaces
+        .create(&PostParams::default(), &namespace("before"))
+        .await
+        .unwrap();
+    let provider = MemoryProvider::default();
+    let running = Running::with(&client, &provider, settings());
+    create_pod_in(&client, "before", "web", json!({ AUTO: "true" })).await;
+    create_pod(&client, "first", json!({ AUTO: "true" })).await;
+    wait_event(&client, "first", "ImageCacheAutoCreated").await;
+    // One that is made while the controller runs, and a pod in it at once.
+    namespaces
+        .create(&PostParams::default(), &namespace("later"))
+        .await
+        .unwrap();
+    create_pod_in(&client, "later", "web", json!({ AUTO: "true" })).await;
+    create_pod(&client, "second", json!({ AUTO: "true" })).await;
+    wait_event(&client, "second", "ImageCacheMissed").await;
+    running.stop().await;
+    for namespace in ["before", "later"] {
+        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+        let found = api.list(&ListParams::default()).await.unwrap().items;
+        assert!(found.is_empty(), "{namespace}: {found:?}");
+    }
+    assert_eq!(caches(&client).await.len(), 1);
 }
