@@ -46,6 +46,11 @@ impl Machine {
         layout.add_running(SANDBOX, layers, &["/bin/sleep", "1000000"])
     }
 
+    /// The image of sandboxes.
+    pub fn sandbox(registry: &Registry) -> String {
+        registry.image(SANDBOX)
+    }
+
     /// Starts all three over the binary's store and waits until pods may come.
     pub async fn start(context: &Context, registry: &Registry) -> Result<Self> {
         let kubeconfig = context.options.kubeconfig.clone().context("needs a cluster")?;
@@ -53,7 +58,7 @@ impl Machine {
         let client = client(&kubeconfig).await?;
         sweep(&client).await?;
         let store = context.dir.join("store");
-        let node = Node::start_for_pods(context, &store, &registry.image(SANDBOX)).await?;
+        let node = Node::start_for_pods(context, &store, &Self::sandbox(registry)).await?;
         let name = context.name("node");
         let dir = tempfile::Builder::new().prefix("kubelet-").tempdir_in("/tmp")?;
         make_cgroup()?;
@@ -117,13 +122,13 @@ impl Machine {
     }
 
     /// Ends kubelet, removes the pods' sandboxes and images as it does, and fails unless nothing of them is left.
-    pub async fn forget(&mut self, registry: &Registry, images: &BTreeSet<String>) -> Result<()> {
+    pub async fn forget(&mut self, sandbox: &str, images: &BTreeSet<String>) -> Result<()> {
         self.kubelet.kill().await?;
         cri::remove_sandboxes(self.node.containerd.socket()).await?;
         for image in images {
             self.node.containerd.remove(image).await?;
         }
-        self.node.forget(&registry.image(SANDBOX)).await
+        self.node.forget(sandbox).await
     }
 
     /// Takes everything away.

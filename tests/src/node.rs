@@ -89,6 +89,18 @@ impl Node {
         Ok(self.child.kill().await?)
     }
 
+    /// Has containerd ask the mirror where a registry does not answer. The registry comes first, so that tags mean what it
+    /// says as long as it says something.
+    pub fn mirrors(&self, host: &str) -> Result<()> {
+        let hosts = format!(
+            "server = \"http://{host}\"\n\
+             [host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n\
+             [host.\"http://127.0.0.1:{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
+            self.mirror
+        );
+        self.containerd.reach(host, &hosts)
+    }
+
     /// Waits until the snapshotter knows so many layers.
     pub async fn knows(&self, layers: usize) -> Result<()> {
         let log = self.dir.join("node.log");

@@ -135,13 +135,7 @@ pub fn missing(scenario: &Scenario, options: &Options) -> Option<String> {
         Need::Kubectl if options.kubectl.is_none() => Some("needs kubectl".into()),
         Need::Kubelet if options.kubelet.is_none() => Some("needs kubelet".into()),
         Need::Node if !options.node => Some("needs a cluster with a node that is Ready".into()),
-        Need::Root
-        | Need::Tool(_)
-        | Need::Registry
-        | Need::Kubectl
-        | Need::Kubelet
-        | Need::Node
-        | Need::Api(_) => None,
+        Need::Root | Need::Tool(_) | Need::Registry | Need::Kubectl | Need::Kubelet | Need::Node | Need::Api(_) => None,
     })
 }
 

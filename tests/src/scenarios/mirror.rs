@@ -36,14 +36,7 @@ pub async fn public_image_starts_without_its_registry(context: Context) -> Resul
     drop(registry);
     let alone = node.containerd.pull(&image).await;
     ensure!(alone.is_err(), "the registry still serves");
-    // The registry first, so that tags mean what it says as long as it says something.
-    let hosts = format!(
-        "server = \"http://{host}\"\n\
-         [host.\"http://{host}\"]\n  capabilities = [\"pull\", \"resolve\"]\n\
-         [host.\"http://127.0.0.1:{}\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
-        node.mirror
-    );
-    node.containerd.reach(&host, &hosts)?;
+    node.mirrors(&host)?;
     node.containerd.pull(&image).await?;
     node.has_each_image_mounted_once()?;
     let said = node.script(&image, &context.name("away"), SCRIPT).await?;

@@ -68,7 +68,7 @@ pub fn all() -> Vec<Scenario> {
         NODE_PODS,
         ECI_PODS,
         TKE_PODS,
-        NODE_PODS,
+        KUBELET_PODS,
         DEPLOY,
     ]
     .concat()
@@ -177,8 +177,9 @@ const KUBELET: &[Need] = &[
 ];
 
 /// Pods on a node with the snapshotter.
-const NODE_PODS: &[Scenario] = &[
+const KUBELET_PODS: &[Scenario] = &[
     scenario!(node_pods::a_pod_starts_without_its_layers, KUBELET),
+    scenario!(node_pods::a_pod_starts_while_its_registry_is_away, KUBELET),
     scenario!(node_pods::a_hundred_pods_share_ten_images, KUBELET),
     scenario!(node_pods::killed_while_pods_come_and_go, KUBELET),
     scenario!(

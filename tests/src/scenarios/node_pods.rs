@@ -36,7 +36,26 @@ pub async fn a_pod_starts_without_its_layers(context: Context) -> Result<()> {
     );
     ensure!(machine.exec("one", &["/bin/cat", "/data/top"]).await? == ["top\n"]);
     machine.workloads.remove("one").await?;
-    machine.forget(&registry, &BTreeSet::from([image])).await?;
+    machine
+        .forget(&Machine::sandbox(&registry), &BTreeSet::from([image]))
+        .await?;
+    machine.finish().await
+}
+
+pub async fn a_pod_starts_while_its_registry_is_away(context: Context) -> Result<()> {
+    let (_, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let (image, sandbox) = (registry.image("run"), Machine::sandbox(&registry));
+    for each in [&image, &sandbox] {
+        context.binary().create(each).await?;
+    }
+    let mut machine = Machine::start(&context, &registry).await?;
+    machine.node.knows(3).await?;
+    machine.node.mirrors(registry.host())?;
+    drop(registry);
+    machine.workloads.deploy("away", &image, 1).await?;
+    ensure!(machine.exec("away", &["/bin/cat", "/data/top"]).await? == ["top\n"]);
+    machine.workloads.remove("away").await?;
+    machine.forget(&sandbox, &BTreeSet::from([image])).await?;
     machine.finish().await
 }
 
@@ -100,7 +119,7 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
         "layers were fetched although a cache holds them"
     );
     let names = images.iter().map(|(tag, _)| registry.image(tag)).collect();
-    machine.forget(&registry, &names).await?;
+    machine.forget(&Machine::sandbox(&registry), &names).await?;
     machine.finish().await
 }
 
@@ -147,7 +166,9 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
     );
     machine.node.has_each_image_mounted_once()?;
     machine.workloads.remove("kept").await?;
-    machine.forget(&registry, &BTreeSet::from([image])).await?;
+    machine
+        .forget(&Machine::sandbox(&registry), &BTreeSet::from([image]))
+        .await?;
     machine.finish().await
 }
 
