@@ -215,7 +215,7 @@ impl Expected {
         binary.run(&["export", &id, &volume.to_string_lossy()]).await?;
         let snapshots = ebs.fake.snapshots();
         let blocks = snapshots.last().context("no snapshot was made")?.blocks.len();
-        for older in older {
+        if let Some(older) = older {
             binary.run(&["delete", &older]).await?;
         }
         delete_all(ebs, &binary, &id).await?;
@@ -308,7 +308,7 @@ async fn kill_one(
         "{resent} blocks that EBS had acknowledged were sent again, more than were on their way"
     );
     ebs.holds(&snapshot.id, &expected.volume)?;
-    for older in older {
+    if let Some(older) = older {
         binary.run(&["delete", &older]).await?;
     }
     delete_all(ebs, &binary, &expected.id).await?;

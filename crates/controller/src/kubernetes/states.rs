@@ -304,6 +304,7 @@ mod tests {
             display_name: None,
             phase: Phase::Creating,
             progress: Progress::from_percent(percent),
+            activity: None,
             images: Vec::new(),
             resolved: Vec::new(),
             size_gib: 20,
