@@ -5,16 +5,19 @@
 //! container's root filesystem is an overlay of both kinds.
 //!
 //! - [`Snapshotter`] keeps the book: every snapshot, every image that is mounted. It survives kills and reboots.
-//! - [`follow`] looks what the stores hold, and hashes new layers before a pod needs them.
+//! - [`Follower`] looks what the stores hold, and hashes new layers before a pod needs them.
 //! - No byte of an image is served that was not hashed and compared with the store's record; a damaged image is pulled.
 
 mod book;
+mod cached;
 mod catalog;
 mod check;
 mod disk;
 mod error;
+mod file_state;
 mod filter;
 mod images;
+mod labels;
 mod layout;
 mod root;
 mod service;
@@ -33,5 +36,5 @@ pub use error::{Error, Result};
 pub use service::{listen, serve};
 pub use snapshot::{Labels, REFERENCE_LABEL, Usage};
 pub use snapshotter::Snapshotter;
-pub use sources::{Source, follow};
+pub use sources::{Follower, Source};
 pub use status::{DamagedImage, Status, StoreStatus};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use imagecache_local::{LocalConfig, NAME};
-use imagecache_node::{Finding, Grade, Snapshotter, Source, check, follow, listen, serve};
+use imagecache_node::{Finding, Follower, Grade, Snapshotter, Source, check, listen, serve};
 use serde::Serialize;
 
 use super::AnyError;
@@ -24,10 +24,12 @@ pub(super) async fn node(loaded: &Loaded, format: Format, args: NodeArgs) -> Res
     }
     let root = args.root;
     let snapshotter = Arc::new(tokio::task::spawn_blocking(move || Snapshotter::open(&root)).await??);
+    // Whoever asks finds what the stores hold: what a cache has is not pulled because the snapshotter was just started.
+    let follower = Follower::start(Arc::clone(&snapshotter), sources).await;
     let listener = listen(&args.socket)?;
     let (snapshots, images) = snapshotter.size();
     tracing::info!(socket = %args.socket.display(), snapshots, images, "serving containerd");
-    let following = tokio::spawn(follow(Arc::clone(&snapshotter), sources, shutdown.clone()));
+    let following = tokio::spawn(follower.follow(shutdown.clone()));
     serve(snapshotter, listener, shutdown).await;
     following.await?;
     Ok(ExitCode::SUCCESS)

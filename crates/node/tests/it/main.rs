@@ -1,5 +1,13 @@
-//! The snapshotter as containerd uses it, without containerd and without root: layers that no cache holds.
+//! The snapshotter as containerd uses it, without containerd.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
+mod cached;
 mod snapshots;
+mod stores;
+mod support;
