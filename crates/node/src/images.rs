@@ -80,10 +80,16 @@ impl Images {
     pub fn retire(&mut self, layout: &Layout, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             if let Err(error) = self.drop_image(layout, number, unmount_lazily) {
-                // The next start finds a mount that the book does not know.
+                // The next cleanup finds a mount that the book does not know.
                 tracing::warn!(number, error = %chain(&error), "a replaced image stays mounted");
             }
         }
+    }
+
+    /// Takes away a mount that the book does not know.
+    pub fn retire_unknown(&mut self, layout: &Layout, number: u64) {
+        self.mounted.insert(number);
+        self.retire(layout, [number]);
     }
 
     /// Says which parts stay mounted although no snapshot uses them.

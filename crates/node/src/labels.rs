@@ -84,14 +84,67 @@ fn label_of(device: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// A loop device that goes with the test.
+    struct Loop(PathBuf);
+
+    impl Loop {
+        fn over(file: &Path) -> Self {
+            let losetup = std::process::Command::new("losetup")
+                .args(["--find", "--show"])
+                .arg(file)
+                .output();
+            Self(String::from_utf8(losetup.unwrap().stdout).unwrap().trim().into())
+        }
+    }
+
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("losetup")
+                .arg("--detach")
+                .arg(&self.0)
+                .status();
+        }
+    }
+
+    fn superblock(label: &str) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        bytes[1024..1028].copy_from_slice(&SUPERBLOCK.1.to_le_bytes());
+        bytes[1024 + 64..1024 + 64 + label.len()].copy_from_slice(label.as_bytes());
+        bytes
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn devices_are_found_when_they_appear_or_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let label = format!("t{}", std::process::id());
+        let files = ["a", "b"].map(|name| dir.path().join(name));
+        for file in &files {
+            fs::write(file, superblock(&label)).unwrap();
+        }
+        let mut labels = Labels::default();
+        assert!(labels.find(&label).is_err());
+        let first = Loop::over(&files[0]);
+        assert_eq!(labels.find(&label).unwrap(), std::slice::from_ref(&first.0));
+        let second = Loop::over(&files[1]);
+        assert_eq!(labels.find(&label).unwrap().len(), 2);
+        // Written through the device itself.
+        fs::File::options()
+            .write(true)
+            .open(&first.0)
+            .unwrap()
+            .write_all_at(&superblock("other"), 0)
+            .unwrap();
+        assert_eq!(labels.find(&label).unwrap(), std::slice::from_ref(&second.0));
+        drop(second);
+        assert!(labels.find(&label).is_err());
+    }
+
     #[test]
     fn labels_are_read_from_the_superblock() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("device");
-        let mut bytes = vec![0; 4096];
-        bytes[1024..1028].copy_from_slice(&SUPERBLOCK.1.to_le_bytes());
-        bytes[1024 + 64..1024 + 70].copy_from_slice(b"images");
-        fs::write(&file, &bytes).unwrap();
+        fs::write(&file, superblock("images")).unwrap();
         assert_eq!(label_of(&file).as_deref(), Some("images"));
         fs::write(&file, vec![0; 4096]).unwrap();
         assert_eq!(label_of(&file), None);

@@ -281,12 +281,16 @@ impl Snapshotter {
             state.images.collect(&self.layout, &mut state.book)?;
             let images: Vec<u64> = state.book.images().map(|(number, _)| number).collect();
             for number in numbers_in(&self.layout.snapshots())? {
-                if !images.contains(&number)
-                    && !state.book.uses_directory(number)
-                    && let Err(error) = self.discard(number)
-                {
-                    // A mount that is busy; it must not keep the others from being served.
-                    tracing::warn!(number, error = %chain(&error), "a leftover directory stays for now");
+                if images.contains(&number) || state.book.uses_directory(number) {
+                    continue;
+                }
+                if let Err(error) = self.discard(number) {
+                    // A mount that a killed process was making just then; everybody else mounts under the lock that is held here.
+                    state.images.retire_unknown(&self.layout, number);
+                    if self.layout.place(number).exists() {
+                        // It must not keep the others from being served.
+                        tracing::warn!(number, error = %chain(&error), "a leftover directory stays for now");
+                    }
                 }
             }
         }

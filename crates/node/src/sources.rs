@@ -27,6 +27,8 @@ const TIDY_LOOKS: u64 = 60;
 /// After this time damaged layers are read again, and after twice as much each time, up to the longest.
 const RETRY: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// A volume is hashed as a whole then, so that ends after this time, until it changes.
+const LONGEST_VOLUME_RETRY: Duration = Duration::from_secs(160);
 /// Numbers of mountings of volumes; 0 is for what is no volume.
 static MOUNTINGS: AtomicU64 = AtomicU64::new(1);
 /// How a volume is named by its label.
@@ -322,10 +324,9 @@ impl Following {
             mib_per_second = (mib / seconds).round(),
             "layers of this store are ready"
         );
-        seen.retry = (damaged > 0).then(|| {
-            let wait = seen.retry.map_or(RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
-            (Instant::now() + wait, wait)
-        });
+        let wait = seen.retry.map_or(RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
+        let worth = damaged > 0 && (seen.volume.is_none() || wait <= LONGEST_VOLUME_RETRY);
+        seen.retry = worth.then(|| (Instant::now() + wait, wait));
     }
 
     /// Has everything that was found damaged read again. A volume is mounted anew, since the kernel keeps what it read: it may

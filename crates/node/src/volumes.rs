@@ -99,7 +99,8 @@ impl Volume {
 /// # Errors
 /// `Io`.
 pub(crate) fn remove_mount(target: &Path) -> Result<()> {
-    if !mounts_below(target)?.is_empty() {
+    // One may lie over another.
+    while !mounts_below(target)?.is_empty() {
         unmount_lazily(target)?;
     }
     match fs::remove_dir(target) {

@@ -123,6 +123,12 @@ fn layers_are_mounted_before_they_are_asked_for_and_as_long_as_a_cache_has_them(
     assert_eq!(place.mounts().len(), 2, "ahead");
     snapshotter.cleanup().unwrap();
     assert_eq!(place.mounts().len(), 2, "a cleanup leaves them");
+    // What mount(8), started by a process that was killed, mounted after the start.
+    let late = place.path("root/s/99");
+    fs::create_dir(&late).unwrap();
+    imagecache_blocks::mount::mount_part(&image_file(&store, &chains[0]), &late).unwrap();
+    snapshotter.cleanup().unwrap();
+    assert!(!late.exists() && place.mounts().len() == 2, "{:?}", place.mounts());
     let low = adopt(&snapshotter, &chains[0], None).unwrap();
     delete_cache(&store, &id);
     look(&snapshotter, &place);
