@@ -51,15 +51,12 @@ impl Snapshotter {
                 wanted.entry(image.part.clone()).or_insert(image);
             }
         }
-        if wanted.len() > MOST_AHEAD {
+        let wanted = {
             let state = self.lock();
-            // Those that are mounted stay, so that looks do not take turns.
-            let (mut first, rest): (Vec<_>, Vec<_>) = wanted
-                .into_iter()
-                .partition(|(part, _)| state.images.usable(&self.layout, &state.book, part).is_some());
-            first.extend(rest);
-            wanted = first.into_iter().take(MOST_AHEAD).collect();
-        }
+            most_of(wanted, MOST_AHEAD, |part| {
+                state.images.usable(&self.layout, &state.book, part).is_some()
+            })
+        };
         self.lock().images.keep_ahead(wanted.keys().cloned().collect());
         let images: Vec<Wanted> = wanted.into_values().collect();
         let mut outcome = Ok(());
@@ -171,5 +168,39 @@ impl Snapshotter {
         });
         images.retire(&self.layout, if written.is_ok() { mounted.replaced } else { numbers });
         written
+    }
+}
+
+/// So many of the images. Those that are mounted come first, so that looks do not take turns.
+fn most_of(wanted: BTreeMap<Part, Wanted>, most: usize, is_mounted: impl Fn(&Part) -> bool) -> BTreeMap<Part, Wanted> {
+    if wanted.len() <= most {
+        return wanted;
+    }
+    let (mut first, rest): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(part, _)| is_mounted(part));
+    first.extend(rest);
+    first.into_iter().take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_images_are_mounted_ahead_and_they_stay() {
+        let parts: Vec<Part> = (0..10_u8).map(|n| Part::Layer(Digest::sha256_of(&[n]))).collect();
+        let wanted = || -> BTreeMap<Part, Wanted> {
+            let image = |part: &Part| Wanted {
+                part: part.clone(),
+                file: "image".into(),
+                state: None,
+                volume: None,
+            };
+            parts.iter().map(|part| (part.clone(), image(part))).collect()
+        };
+        assert_eq!(most_of(wanted(), 10, |_| false), wanted());
+        for mounted in &parts {
+            let chosen = most_of(wanted(), 3, |part| part == mounted);
+            assert!(chosen.len() == 3 && chosen.contains_key(mounted));
+        }
     }
 }

@@ -9,6 +9,7 @@ use imagecache_core::{Digest, chain};
 
 use crate::error::{Error, Result};
 use crate::file_state::FileState;
+use crate::repair::repair_after;
 use crate::snapshot::CachedLayer;
 use crate::verify::Memory;
 use crate::volumes::VolumeMark;
@@ -228,11 +229,17 @@ fn add_image(store: &Arc<OpenStore>, manifest: &Digest, chains: &mut HashMap<Dig
     for (diff_id, chain_id) in diff_ids.iter().zip(chain_ids(&diff_ids)) {
         if !chains.contains_key(&chain_id) {
             let layer = Part::Layer(diff_id.clone());
-            let record = store.store.layer(diff_id)?;
+            let record = store.store.layer(diff_id).map_err(Error::from);
+            let record = record.inspect_err(|error| repair_after(store, &layer, error))?;
             let record = record.ok_or_else(|| Error::NotFound(format!("{layer} in {}", store.store.location())))?;
             let mut parts = vec![layer];
-            if store.store.patch(&chain_id)?.is_some() {
-                parts.insert(0, Part::Patch(chain_id.clone()));
+            let patch = Part::Patch(chain_id.clone());
+            let patched = store.store.patch(&chain_id).map_err(Error::from);
+            if patched
+                .inspect_err(|error| repair_after(store, &patch, error))?
+                .is_some()
+            {
+                parts.insert(0, patch);
             }
             let layer = CachedLayer {
                 chain_id: chain_id.clone(),

@@ -19,6 +19,7 @@ mod filter;
 mod images;
 mod labels;
 mod layout;
+mod repair;
 mod root;
 mod service;
 mod snapshot;

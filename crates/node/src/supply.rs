@@ -1,17 +1,18 @@
 //! Layers that are fit for use: from the catalog, through the verifier.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use imagecache_blocks::{DirectoryStore, Part};
+use imagecache_blocks::Part;
 use imagecache_core::{Digest, chain};
 
 use crate::catalog::{Candidate, Catalog, OpenStore, Origin};
 use crate::error::Error;
 use crate::file_state::FileState;
 use crate::images::Wanted;
+use crate::repair::{repair, repair_after};
 use crate::verify::{Verdict, Verifier};
 
 /// What this node can mount instead of pulling it.
@@ -101,26 +102,23 @@ impl Supply {
         // Without it its cache was deleted a moment ago, which is no damage.
         let before = FileState::at(&file).ok()?;
         let blocks = || store.blocks(part);
-        let (problem, repairable) = match self.verifier.check(&file, part, store.origin.memory(), &blocks) {
+        let checked = self.verifier.check(&file, part, store.origin.memory(), &blocks);
+        let problem = match &checked {
             Ok(Verdict::Sound(state)) => {
                 self.damaged().remove(&file);
-                return Some(wanted(store, part, file, state));
+                return Some(wanted(store, part, file, *state));
             }
-            Ok(Verdict::Damaged(reason)) => (reason, true),
+            Ok(Verdict::Damaged(reason)) => reason.clone(),
             Err(Error::Unavailable(_) | Error::NotFound(_)) => return None,
-            Err(error) => {
-                let record = matches!(error, Error::Blocks(imagecache_blocks::Error::Damaged { .. }));
-                (chain(&error), record)
-            }
+            Err(error) => chain(error),
         };
-        let known = self.damaged().insert(file.clone(), (Some(before), problem.clone()));
-        if known
-            .as_ref()
-            .is_none_or(|(state, reason)| (*state, reason) != (Some(before), &problem))
-        {
-            tracing::error!(%part, file = %file.display(), reason = problem, "a layer image is damaged; it is not used, its layer is pulled");
-            if repairable && store.origin == Origin::Directory {
-                quarantine(store.store.root(), part, before);
+        let now = (Some(before), problem);
+        let known = self.damaged().insert(file.clone(), now.clone());
+        if known.as_ref() != Some(&now) {
+            tracing::error!(%part, file = %file.display(), reason = now.1, "a layer image is damaged; it is not used, its layer is pulled");
+            match &checked {
+                Ok(_) => repair(store, part, Some(before.inode())),
+                Err(error) => repair_after(store, part, error),
             }
         }
         None
@@ -141,20 +139,5 @@ fn wanted(store: &OpenStore, part: &Part, file: PathBuf, state: FileState) -> Wa
         file,
         state: Some(state),
         volume,
-    }
-}
-
-/// Has whoever builds the caches of a store fetch a damaged part again.
-fn quarantine(root: &Path, part: &Part, state: FileState) {
-    match DirectoryStore::open(root).and_then(|store| store.quarantine(part, state.inode())) {
-        Ok(Some(caches)) => {
-            let caches: Vec<String> = caches.iter().map(ToString::to_string).collect();
-            tracing::warn!(%part, caches = caches.join(" "), "a damaged layer image was removed; its caches are built again");
-        }
-        Ok(None) => tracing::info!(%part, "a damaged layer image is being replaced"),
-        // A store that only its owner can write to, such as one of another machine.
-        Err(error) => {
-            tracing::warn!(%part, error = %chain(&error), "a damaged layer image stays; have its caches deleted and made again");
-        }
     }
 }

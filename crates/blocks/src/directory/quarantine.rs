@@ -11,14 +11,15 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::part::Part;
 
 impl DirectoryStore {
-    /// Removes a part whose image file, the one with this inode, does not have its digests. Ready caches that use it become
-    /// `Stalled`: the next build fetches what is missing. Returns those; `None` when the part was replaced, or is about to be.
+    /// Removes a part whose image file, the one with this inode, does not have its digests; without inode one whose file is
+    /// missing. Ready caches that use it become `Stalled`: the next build fetches what is missing. Returns those; `None` when
+    /// the part was replaced, or is about to be.
     ///
     /// Files that are mounted or open elsewhere stay readable there.
     ///
     /// # Errors
     /// `ReadOnly` or `Io` when the store cannot be changed.
-    pub fn quarantine(&self, part: &Part, inode: u64) -> Result<Option<Vec<CacheId>>> {
+    pub fn quarantine(&self, part: &Part, inode: Option<u64>) -> Result<Option<Vec<CacheId>>> {
         let image = self.part_path(part);
         // A builder that holds this is writing the part anew.
         let Some(_writing) = self.try_lock_part(part)? else {
@@ -34,14 +35,22 @@ impl DirectoryStore {
         stalled
     }
 
-    fn quarantine_locked(&self, part: &Part, inode: u64, trash: &std::path::Path) -> Result<Option<Vec<CacheId>>> {
+    fn quarantine_locked(
+        &self,
+        part: &Part,
+        inode: Option<u64>,
+        trash: &std::path::Path,
+    ) -> Result<Option<Vec<CacheId>>> {
         let _lock = self.lock_store()?;
         let image = self.part_path(part);
-        match fs::metadata(&image) {
-            Ok(meta) if meta.ino() == inode => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        let found = match fs::metadata(&image) {
+            Ok(meta) => Some(meta.ino()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io("read", image, error)),
+        };
+        let record = self.path(part.record_path());
+        if found != inode || found.is_none() && !record.exists() {
+            return Ok(None);
         }
         // First the caches: a kill before the files go leaves a build that finds the part, and whoever hashes it comes back.
         let mut stalled = Vec::new();
@@ -55,8 +64,10 @@ impl DirectoryStore {
             }
         }
         self.write_index(None)?;
-        super::files::remove_file(&self.path(part.record_path()))?;
-        fs::rename(&image, trash).at("remove", &image)?;
+        super::files::remove_file(&record)?;
+        if found.is_some() {
+            fs::rename(&image, trash).at("remove", &image)?;
+        }
         Ok(Some(stalled))
     }
 

@@ -166,13 +166,13 @@ fn a_quarantined_part_is_gone_and_its_caches_wait_for_a_build() {
     let image = store.part_path(&part);
     let inode = fs::metadata(&image).unwrap().ino();
     // Another file by now.
-    assert_eq!(store.quarantine(&part, inode + 1).unwrap(), None);
+    assert_eq!(store.quarantine(&part, Some(inode + 1)).unwrap(), None);
     // A builder is at it.
     let writing = store.lock_layer(&layers[0].diff_id, &|| false).unwrap();
-    assert_eq!(store.quarantine(&part, inode).unwrap(), None);
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), None);
     drop(writing);
     assert!(image.exists());
-    assert_eq!(store.quarantine(&part, inode).unwrap(), Some(vec![hit.clone()]));
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), Some(vec![hit.clone()]));
     assert!(!image.exists() && store.layer(&layers[0].diff_id).unwrap().is_none());
     assert!(store.layer(&layers[1].diff_id).unwrap().is_some());
     let phase = |id| store.record(id).unwrap().unwrap().state.phase;
@@ -181,13 +181,20 @@ fn a_quarantined_part_is_gone_and_its_caches_wait_for_a_build() {
     let index = stored_images(&store.top_file("index.json").unwrap()).unwrap();
     assert_eq!(index.len(), 1, "an image that cannot be read is offered");
     assert!(store.snapshot(&manifest.id).unwrap().is_some());
-    assert_eq!(store.quarantine(&part, inode).unwrap(), None, "again");
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), None, "again");
     assert_eq!(
         fs::read_dir(store.root().join("tmp")).unwrap().count(),
         1,
         "only the scratch directory"
     );
+    // The file of the other one is gone.
+    let other = Part::Layer(layers[1].diff_id.clone());
+    fs::remove_file(store.part_path(&other)).unwrap();
+    assert_eq!(store.quarantine(&other, Some(inode)).unwrap(), None);
+    assert_eq!(store.quarantine(&other, None).unwrap(), Some(vec![spared.clone()]));
+    assert!(store.layer(&layers[1].diff_id).unwrap().is_none());
+    assert_eq!(store.quarantine(&other, None).unwrap(), None, "again");
     let reader = DirectoryStore::open_read_only(store.root()).unwrap();
-    let refused = reader.quarantine(&Part::Layer(layers[1].diff_id.clone()), 1);
+    let refused = reader.quarantine(&Part::Layer(layers[1].diff_id.clone()), Some(1));
     assert!(matches!(refused, Err(Error::ReadOnly { .. })));
 }

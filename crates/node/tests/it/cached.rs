@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use imagecache_blocks::{Part, Store as _};
+use imagecache_blocks::Store as _;
 use imagecache_core::Phase;
 use imagecache_node::wire::Kind;
 use imagecache_node::{Error, Labels, REFERENCE_LABEL, Snapshotter};
@@ -287,5 +287,37 @@ fn a_damaged_layer_is_pulled_and_leaves_the_store() {
     let snapshotter = place.open();
     look(&snapshotter, &place);
     assert_eq!(adopt(&snapshotter, &chains[0], None), None, "it is pulled");
-    assert!(!store.part_path(&Part::Layer(chains[0].clone())).exists());
+    assert!(!image_file(&store, &chains[0]).exists());
+    // Cut off before the store was looked at, and gone.
+    for (harm, image) in [("cut", "registry.test/app:2"), ("gone", "registry.test/app:3")] {
+        let (id, chains) = put_cache(&store, image, &["low"]);
+        let file = image_file(&store, &chains[0]);
+        match harm {
+            "cut" => fs::File::options()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_len(4096)
+                .unwrap(),
+            _ => fs::remove_file(&file).unwrap(),
+        }
+        look(&snapshotter, &place);
+        assert_eq!(adopt(&snapshotter, &chains[0], None), None, "{harm}");
+        let record = store.record(&id).unwrap().unwrap();
+        assert!(
+            matches!(record.state.phase, Phase::Stalled(_)),
+            "{harm}: {:?}",
+            record.state.phase
+        );
+    }
+    // What a newer program wrote is not ours to judge.
+    let (id, chains) = put_cache(&store, "registry.test/app:4", &["low"]);
+    let path = image_file(&store, &chains[0]).with_extension("json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"version\":1"), "{text}");
+    fs::write(&path, text.replace("\"version\":1", "\"version\":9")).unwrap();
+    look(&snapshotter, &place);
+    assert_eq!(adopt(&snapshotter, &chains[0], None), None, "it is pulled");
+    assert_eq!(store.record(&id).unwrap().unwrap().state.phase, Phase::Ready);
+    assert!(image_file(&store, &chains[0]).exists());
 }

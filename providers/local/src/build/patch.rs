@@ -87,7 +87,7 @@ fn unreadable(store: &DirectoryStore, part: &Part, error: &imagecache_erofs::Err
     let path = store.part_path(part);
     let removed = fs::metadata(&path)
         .map_err(|error| BlocksError::io("read", &path, error))
-        .and_then(|meta| store.quarantine(part, meta.ino()));
+        .and_then(|meta| store.quarantine(part, Some(meta.ino())));
     if let Err(error) = removed {
         tracing::warn!(%part, error = &error as &dyn std::error::Error, "a damaged part stays in the store");
     }

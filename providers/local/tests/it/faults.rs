@@ -189,7 +189,10 @@ async fn a_layer_that_was_found_damaged_is_fetched_again() {
     // As a node does it, which is another process.
     let other = DirectoryStore::open(provider.store().root()).unwrap();
     let inode = fs::metadata(&path).unwrap().ino();
-    assert_eq!(other.quarantine(&part, inode).unwrap(), Some(vec![first.id.clone()]));
+    assert_eq!(
+        other.quarantine(&part, Some(inode)).unwrap(),
+        Some(vec![first.id.clone()])
+    );
     let state = provider.get(&first.key).await.unwrap().unwrap();
     assert!(
         matches!(&state.phase, Phase::Stalled(failure) if failure.message.contains("damaged")),
