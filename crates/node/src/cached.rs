@@ -61,8 +61,13 @@ impl Snapshotter {
         let images: Vec<Wanted> = wanted.into_values().collect();
         let mut outcome = Ok(());
         for some in images.chunks(AHEAD_AT_ONCE) {
-            let mounted = self.mount_images(&mut self.lock(), some, None);
-            outcome = outcome.and(mounted);
+            if self.mount_images(&mut self.lock(), some, None).is_err() {
+                // One that cannot be mounted must not keep the others from it.
+                for image in some {
+                    let mounted = self.mount_images(&mut self.lock(), std::slice::from_ref(image), None);
+                    outcome = outcome.and(mounted);
+                }
+            }
         }
         let mut state = self.lock();
         let state = &mut *state;

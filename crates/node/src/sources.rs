@@ -15,6 +15,7 @@ use crate::labels::Labels;
 use crate::layout::numbers_in;
 use crate::snapshotter::Snapshotter;
 use crate::status::Status;
+use crate::supply::Supply;
 use crate::volumes::{self, Volume};
 
 /// How often stores are looked at. A look is one `stat` where nothing changed.
@@ -22,6 +23,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long the first look may keep the snapshotter from serving, and how often it is asked whether it is over.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 const FIRST_LOOK_POLL: Duration = Duration::from_millis(5);
+/// After this time of hashing the stores are looked at again, so that a large volume does not hide a new cache. Whoever needs a
+/// layer before has it hashed.
+const SLICE: Duration = Duration::from_secs(1);
 /// Looks between two that also clean up.
 const TIDY_LOOKS: u64 = 60;
 /// After this time damaged layers are read again, and after twice as much each time, up to the longest.
@@ -109,7 +113,7 @@ impl Follower {
             sources,
             first: mut work,
         } = self;
-        let mut first = true;
+        let mut died = false;
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let done = tokio::select! {
@@ -120,11 +124,11 @@ impl Follower {
                 // It said why. What it knew is lost, so everything is looked at anew.
                 tracing::error!(%error, "a look at the stores died; trying again");
                 snapshotter.supply().catalog.clear();
-                first = false;
+                died = true;
                 Following::new(sources.clone())
             });
-            // What the first look found is hashed at once.
-            if !std::mem::take(&mut first) {
+            // What a look found is hashed at once.
+            if !following.is_busy() || std::mem::take(&mut died) {
                 tokio::select! {
                     () = tokio::time::sleep(INTERVAL) => {}
                     () = &mut shutdown => break,
@@ -161,10 +165,53 @@ struct Seen {
     complaint: Option<String>,
     /// Devices that have the same label.
     twins: Vec<PathBuf>,
-    /// Layers that nobody asked the verifier for yet.
-    unchecked: Option<Vec<Candidate>>,
+    /// What is being hashed.
+    checking: Option<Checking>,
     /// When damaged layers are looked at again, and how long was waited for that.
     retry: Option<(Instant, Duration)>,
+}
+
+/// Layers on their way through the verifier.
+#[derive(Debug, Default)]
+struct Checking {
+    /// Those that nobody asked for yet.
+    left: Vec<Candidate>,
+    sound: usize,
+    damaged: usize,
+    hashed_bytes: u64,
+    spent: Duration,
+}
+
+impl Checking {
+    fn of(left: Vec<Candidate>) -> Self {
+        Self {
+            left,
+            ..Self::default()
+        }
+    }
+
+    /// Goes on for a while, or to the end.
+    fn advance(&mut self, supply: &Supply) {
+        let (begin, hashed) = (Instant::now(), supply.verifier.hashed());
+        while let Some(layer) = self.left.pop() {
+            match supply.checked(&layer) {
+                Some(_) => self.sound += 1,
+                None => self.damaged += 1,
+            }
+            if begin.elapsed() >= SLICE {
+                break;
+            }
+        }
+        self.hashed_bytes += supply.verifier.hashed() - hashed;
+        self.spent += begin.elapsed();
+    }
+
+    /// How much was hashed, in MiB, and in MiB a second.
+    fn speed(&self) -> (f64, f64) {
+        let mib = self.hashed_bytes as f64 / f64::from(1 << 20);
+        let speed = mib / self.spent.as_secs_f64().max(f64::EPSILON);
+        (mib.round(), speed.round())
+    }
 }
 
 impl Following {
@@ -220,7 +267,7 @@ impl Following {
                 Ok(None) => seen.complaint = None,
                 Ok(Some(layers)) => {
                     seen.complaint = None;
-                    seen.unchecked = Some(layers);
+                    seen.checking = Some(Checking::of(layers));
                     self.changed = true;
                 }
                 Err(error) => {
@@ -230,7 +277,7 @@ impl Following {
                         seen.complaint = Some(text);
                         self.changed = true;
                     }
-                    seen.unchecked = None;
+                    seen.checking = None;
                     self.forget(snapshotter, number, source);
                 }
             }
@@ -296,32 +343,38 @@ impl Following {
         }
     }
 
+    /// Whether something is left to be hashed.
+    fn is_busy(&self) -> bool {
+        self.seen.iter().any(|seen| seen.checking.is_some())
+    }
+
     /// Hashes what is new in a store, and from time to time what was damaged.
     fn check(&mut self, snapshotter: &Snapshotter, number: usize) {
         let supply = snapshotter.supply();
-        let due = |seen: &Seen| seen.unchecked.is_none() && seen.retry.is_some_and(|(at, _)| at <= Instant::now());
+        let due = |seen: &Seen| seen.checking.is_none() && seen.retry.is_some_and(|(at, _)| at <= Instant::now());
         if self.seen.get(number).is_some_and(due) {
             self.retry(snapshotter, number);
         }
         let Some((source, seen)) = self.sources.get(number).zip(self.seen.get_mut(number)) else {
             return;
         };
-        let Some(layers) = seen.unchecked.take() else {
+        let Some(mut checking) = seen.checking.take() else {
             return;
         };
+        checking.advance(supply);
         self.changed = true;
-        let (begin, hashed) = (Instant::now(), supply.verifier.hashed());
-        let sound = layers.iter().filter(|layer| supply.checked(layer).is_some()).count();
-        let damaged = layers.len() - sound;
-        let bytes = supply.verifier.hashed() - hashed;
-        let seconds = begin.elapsed().as_secs_f64().max(f64::EPSILON);
-        let mib = bytes as f64 / f64::from(1 << 20);
+        if !checking.left.is_empty() {
+            seen.checking = Some(checking);
+            return;
+        }
+        let (hashed_mib, mib_per_second) = checking.speed();
+        let damaged = checking.damaged;
         tracing::info!(
             store = %source,
-            layers = sound,
+            layers = checking.sound,
             damaged,
-            hashed_mib = mib.round(),
-            mib_per_second = (mib / seconds).round(),
+            hashed_mib,
+            mib_per_second,
             "layers of this store are ready"
         );
         let wait = seen.retry.map_or(RETRY, |(_, wait)| (wait * 2).min(LONGEST_RETRY));
@@ -338,7 +391,7 @@ impl Following {
         match (&source, &seen.volume) {
             (Source::Path(path), None) => {
                 snapshotter.supply().verifier.forget_damage();
-                seen.unchecked = Some(snapshotter.supply().catalog.layers_in(path));
+                seen.checking = Some(Checking::of(snapshotter.supply().catalog.layers_in(path)));
             }
             // The next look finds a volume that it does not know.
             _ => self.forget(snapshotter, number, &source),
