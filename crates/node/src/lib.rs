@@ -28,6 +28,8 @@ mod sources;
 mod state;
 mod status;
 mod supply;
+#[cfg(test)]
+mod tiny_image;
 mod verify;
 mod volumes;
 pub mod wire;

@@ -11,3 +11,5 @@ mod cached;
 mod snapshots;
 mod stores;
 mod support;
+#[path = "../../src/tiny_image.rs"]
+mod tiny_image;
