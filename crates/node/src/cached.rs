@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 2;
 
 /// Images that are mounted before anybody asks for them. Every mount costs memory, and whoever watches the mounts of a machine
 /// reads all of them at each change.
-pub const MOST_AHEAD: usize = 500;
+const MOST_AHEAD: usize = 500;
 /// Images that are mounted ahead while callers wait.
 const AHEAD_AT_ONCE: usize = 16;
 
@@ -39,7 +39,7 @@ impl Snapshotter {
         self.mount_ahead()
     }
 
-    /// Mounts images that are known to be sound before a pod needs them, as many as [`MOST_AHEAD`], and unmounts what no
+    /// Mounts images that are known to be sound before a pod needs them, up to a limit, and unmounts what no
     /// store holds any more and nothing uses.
     ///
     /// # Errors

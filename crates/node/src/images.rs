@@ -288,9 +288,9 @@ fn remove_file(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use imagecache_core::Digest;
-    use imagecache_erofs::{LayerOptions, write_layer};
 
     use super::*;
+    use crate::tiny_image::tiny_image;
 
     #[test]
     #[ignore = "needs root"]
@@ -299,9 +299,7 @@ mod tests {
         let layout = Layout::create(&dir.path().join("root")).unwrap();
         let mut book = Book::open(&layout.book()).unwrap();
         let file = dir.path().join("image");
-        let tar = tar::Builder::new(Vec::new()).into_inner().unwrap();
-        let mut out = fs::File::create_new(&file).unwrap();
-        write_layer(tar.as_slice(), &mut out, &LayerOptions::default()).unwrap();
+        fs::write(&file, tiny_image("file", b"content")).unwrap();
         let image = ImageEntry {
             part: Part::Layer(Digest::sha256_of(b"x")),
             state: FileState::at(&file).ok(),

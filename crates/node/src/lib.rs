@@ -33,6 +33,8 @@ mod sources;
 mod state;
 mod status;
 mod supply;
+#[cfg(test)]
+mod tiny_image;
 mod verify;
 mod volumes;
 mod web;

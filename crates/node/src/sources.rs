@@ -79,7 +79,7 @@ pub struct Follower {
 
 impl Follower {
     /// Takes a first look, which mounts volumes and reads what every store holds, and hashes nothing. Returns when it is
-    /// over, so that layers are not pulled that a store has, or after [`FIRST_LOOK`]: a device that hangs must not keep
+    /// over, so that layers are not pulled that a store has, or after five seconds: a device that hangs must not keep
     /// containers from starting.
     pub async fn start(snapshotter: Arc<Snapshotter>, sources: Vec<Source>) -> Self {
         let mut following = Following::new(sources.clone());

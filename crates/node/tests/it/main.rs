@@ -13,6 +13,8 @@ mod mirror;
 mod snapshots;
 mod stores;
 mod support;
+#[path = "../../src/tiny_image.rs"]
+mod tiny_image;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Small stores with caches of real layer images.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,10 @@ use imagecache_blocks::{
     References, SpecRecord, Store as _, VolumeContent, VolumePart, chain_ids, write_snapshot,
 };
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ImageRef, Phase, Platform, Progress};
-use imagecache_erofs::{LayerOptions, write_layer};
 use imagecache_node::wire::Mount;
 use imagecache_node::{Error, Labels, REFERENCE_LABEL, Snapshotter};
+
+use crate::tiny_image::tiny_image;
 
 /// A store, a snapshotter's root beside it, and what is mounted below either ends with the test.
 pub struct Place {
@@ -66,21 +68,10 @@ impl Drop for Place {
 /// A layer with one file of this name; its content is the name, many times.
 pub fn put_layer(store: &DirectoryStore, name: &str) -> LayerRecord {
     let content = name.repeat(20_000);
-    let mut header = tar::Header::new_ustar();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    let mut builder = tar::Builder::new(Vec::new());
-    builder.append_data(&mut header, name, content.as_bytes()).unwrap();
-    let tar = builder.into_inner().unwrap();
-    let diff_id = Digest::sha256_of(&tar);
+    let diff_id = Digest::sha256_of(content.as_bytes());
     let mut writer = store.part_writer(&Part::Layer(diff_id.clone())).unwrap();
-    let summary = write_layer(tar.as_slice(), &mut writer, &LayerOptions::default()).unwrap();
-    let record = writer.publish(|blocks| {
-        PartRecord::Layer(LayerRecord {
-            tar_bytes: summary.tar_bytes,
-            ..LayerRecord::new(diff_id, blocks)
-        })
-    });
+    writer.write_all(&tiny_image(name, content.as_bytes())).unwrap();
+    let record = writer.publish(|blocks| PartRecord::Layer(LayerRecord::new(diff_id, blocks)));
     match record.unwrap() {
         PartRecord::Layer(record) => record,
         PartRecord::Patch(_) => unreachable!(),
