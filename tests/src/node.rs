@@ -198,35 +198,48 @@ impl Node {
 
     /// Fails unless every image of the store, which holds one cache, is mounted exactly once.
     pub fn has_each_image_mounted_once(&self) -> Result<()> {
-        let files = store::files(self.binary.store())?;
-        let images = files
-            .keys()
-            .filter(|path| path.extension().is_some_and(|extension| extension == "erofs"));
-        let images = images
-            .filter(|path| path.starts_with("layers") || path.starts_with("patches"))
-            .count();
+        let images = self.stored()?;
         let mounts = self.mounts()?;
         ensure!(mounts.len() == images, "{images} images and these mounts: {mounts:?}");
         Ok(())
     }
 
-    /// Everything that the snapshotter keeps, apart from its book and marks.
+    /// How many images the store holds.
+    fn stored(&self) -> Result<usize> {
+        let files = store::files(self.binary.store())?;
+        let images = files
+            .keys()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "erofs"));
+        let parts = images.filter(|path| path.starts_with("layers") || path.starts_with("patches"));
+        Ok(parts.count())
+    }
+
+    /// Everything that the snapshotter keeps, apart from its book and marks, and from images that are mounted because a cache
+    /// has them.
     fn kept(&self) -> Result<Vec<String>> {
+        let mounts = self.mounts()?;
+        let is_mounted = |name: &str| mounts.iter().any(|path| path.ends_with(&format!("/{name}")));
         let mut names = Vec::new();
         for directory in ["s", "images", "trash"] {
             for entry in fs::read_dir(self.dir.join("root").join(directory))? {
-                names.push(format!("{directory}/{}", entry?.file_name().to_string_lossy()));
+                let name = entry?.file_name().to_string_lossy().into_owned();
+                if directory == "trash" || !is_mounted(&name) {
+                    names.push(format!("{directory}/{name}"));
+                }
             }
         }
         Ok(names)
     }
 
-    /// Removes an image as kubelet does and waits until nothing of it is left.
+    /// Removes an image as kubelet does and waits until nothing of it is left but what its cache has.
     pub async fn forget(&self, image: &str) -> Result<()> {
         self.containerd.remove(image).await?;
         // containerd collects in the background; this asks it to do so now.
         wait::until("everything of the image to be gone", LIMIT, async || {
-            let left = [self.kept()?, self.mounts()?].concat();
+            let mut left = self.kept()?;
+            if self.mounts()?.len() > self.stored()? {
+                left.extend(self.mounts()?);
+            }
             Ok(if left.is_empty() { Ok(()) } else { Err(left.join(" ")) })
         })
         .await

@@ -2,7 +2,7 @@
 //!
 //! What the book does not name does not exist: directories and mounts without an entry are left by a crash, and go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use imagecache_blocks::Part;
@@ -11,20 +11,41 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::file_state::FileState;
 use crate::snapshot::{Content, Snapshot};
+use crate::volumes::VolumeMark;
 
 /// Snapshots by name, as JSON.
 const SNAPSHOTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("snapshots");
 /// Images in use by number, as JSON.
 const IMAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("images");
 
-/// An image of a store that snapshots use.
+/// An image of a store that is mounted, or was before the machine stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageEntry {
     /// What it holds.
     pub part: Part,
     /// The file in the store.
     pub file: PathBuf,
+    /// The file as it was when it was found sound and mounted.
+    #[serde(default)]
+    pub state: Option<FileState>,
+    /// The volume that the file lies on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeMark>,
+}
+
+/// What is written at once: all of it or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// A snapshot that goes, by name.
+    pub remove: Option<String>,
+    /// A snapshot that comes, or takes the place of the one of its name.
+    pub put: Option<Snapshot>,
+    /// Images that go.
+    pub gone: Vec<u64>,
+    /// Images that come, or are known better.
+    pub images: Vec<(u64, ImageEntry)>,
 }
 
 /// Snapshots, and the images that they use.
@@ -35,6 +56,8 @@ pub struct Book {
     snapshots: BTreeMap<String, Snapshot>,
     children: BTreeSet<(String, String)>,
     images: BTreeMap<u64, ImageEntry>,
+    /// The image of each part: the one that came last.
+    newest: HashMap<Part, u64>,
 }
 
 impl Book {
@@ -51,6 +74,7 @@ impl Book {
             snapshots: BTreeMap::new(),
             children: BTreeSet::new(),
             images: BTreeMap::new(),
+            newest: HashMap::new(),
         };
         book.write(|_| Ok(()))?;
         book.load().map_err(at)?;
@@ -76,35 +100,64 @@ impl Book {
 
     /// Adds a snapshot, or replaces the one of its name.
     pub fn put(&mut self, snapshot: Snapshot) -> Result<()> {
-        self.replace(None, snapshot)
+        self.apply(Change {
+            put: Some(snapshot),
+            ..Change::default()
+        })
     }
 
-    /// Replaces the snapshot `old` by one that may have another name; both happen or none.
-    pub fn replace(&mut self, old: Option<&str>, snapshot: Snapshot) -> Result<()> {
-        let json = self.json(&snapshot)?;
+    /// Makes a change, in one transaction.
+    pub fn apply(&mut self, change: Change) -> Result<()> {
+        let Change {
+            remove,
+            put,
+            gone,
+            images,
+        } = change;
+        let put_json = put.as_ref().map(|snapshot| self.json(snapshot)).transpose()?;
+        let rows = images
+            .iter()
+            .map(|(number, image)| Ok((*number, self.json(image)?)))
+            .collect::<Result<Vec<_>>>()?;
         self.write(|transaction| {
-            let mut table = transaction.open_table(SNAPSHOTS)?;
-            if let Some(old) = old {
-                table.remove(old)?;
+            let mut snapshots = transaction.open_table(SNAPSHOTS)?;
+            if let Some(name) = &remove {
+                snapshots.remove(name.as_str())?;
             }
-            table.insert(snapshot.name.as_str(), json.as_slice())?;
+            if let (Some(snapshot), Some(json)) = (&put, &put_json) {
+                snapshots.insert(snapshot.name.as_str(), json.as_slice())?;
+            }
+            let mut table = transaction.open_table(IMAGES)?;
+            for number in &gone {
+                table.remove(number)?;
+            }
+            for (number, json) in &rows {
+                table.insert(number, json.as_slice())?;
+            }
             Ok(())
         })?;
-        if let Some(old) = old {
-            self.forget(old);
+        if let Some(name) = remove {
+            self.forget(&name);
         }
-        self.remember(snapshot);
+        if let Some(snapshot) = put {
+            self.remember(snapshot);
+        }
+        if !gone.is_empty() || !images.is_empty() {
+            for number in &gone {
+                self.images.remove(number);
+            }
+            self.images.extend(images);
+            self.index_images();
+        }
         Ok(())
     }
 
     /// Removes a snapshot.
     pub fn remove(&mut self, name: &str) -> Result<()> {
-        self.write(|transaction| {
-            transaction.open_table(SNAPSHOTS)?.remove(name)?;
-            Ok(())
-        })?;
-        self.forget(name);
-        Ok(())
+        self.apply(Change {
+            remove: Some(name.to_owned()),
+            ..Change::default()
+        })
     }
 
     /// Images in use.
@@ -112,44 +165,15 @@ impl Book {
         self.images.iter().map(|(number, image)| (*number, image))
     }
 
-    /// The image that a snapshot with this part uses.
+    /// An image by number.
+    pub fn image(&self, number: u64) -> Option<&ImageEntry> {
+        self.images.get(&number)
+    }
+
+    /// The image that whoever comes now uses for this part. A kill may leave older ones.
     pub fn image_of(&self, part: &Part) -> Option<(u64, &ImageEntry)> {
-        self.images().find(|(_, image)| image.part == *part)
-    }
-
-    /// Adds images.
-    pub fn put_images(&mut self, images: &[(u64, ImageEntry)]) -> Result<()> {
-        let rows = images
-            .iter()
-            .map(|(number, image)| Ok((*number, self.json(image)?)))
-            .collect::<Result<Vec<_>>>()?;
-        self.write(|transaction| {
-            let mut table = transaction.open_table(IMAGES)?;
-            for (number, json) in &rows {
-                table.insert(number, json.as_slice())?;
-            }
-            Ok(())
-        })?;
-        self.images.extend(images.iter().cloned());
-        Ok(())
-    }
-
-    /// Removes images.
-    pub fn remove_images(&mut self, numbers: &[u64]) -> Result<()> {
-        if numbers.is_empty() {
-            return Ok(());
-        }
-        self.write(|transaction| {
-            let mut table = transaction.open_table(IMAGES)?;
-            for number in numbers {
-                table.remove(number)?;
-            }
-            Ok(())
-        })?;
-        for number in numbers {
-            self.images.remove(number);
-        }
-        Ok(())
+        let number = *self.newest.get(part)?;
+        Some((number, self.images.get(&number)?))
     }
 
     /// Whether a snapshot has a directory with this number.
@@ -199,7 +223,14 @@ impl Book {
             self.remember(snapshot);
         }
         self.images = images;
+        self.index_images();
         Ok(())
+    }
+
+    fn index_images(&mut self) {
+        // In rising order: the last one stays.
+        let newest = self.images.iter().map(|(number, image)| (image.part.clone(), *number));
+        self.newest = newest.collect();
     }
 
     /// Makes one change durable.
@@ -254,7 +285,12 @@ mod tests {
         let mut book = Book::open(&path).unwrap();
         book.put(snapshot("base", None, 1)).unwrap();
         book.put(snapshot("key", Some("base"), 7)).unwrap();
-        book.replace(Some("key"), snapshot("name", Some("base"), 7)).unwrap();
+        let commit = Change {
+            remove: Some("key".to_owned()),
+            put: Some(snapshot("name", Some("base"), 7)),
+            ..Change::default()
+        };
+        book.apply(commit).unwrap();
         book.put(snapshot("gone", Some("name"), 9)).unwrap();
         assert_eq!(book.child_of("name"), Some("gone"));
         book.remove("gone").unwrap();
@@ -267,5 +303,36 @@ mod tests {
         assert_eq!(book.child_of("bas"), None, "a name is not a prefix");
         assert_eq!(book.last_number(), 7);
         assert!(book.uses_directory(7) && !book.uses_directory(9));
+    }
+
+    #[test]
+    fn of_two_images_of_a_part_the_later_one_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("book");
+        let part = Part::Layer(imagecache_core::Digest::sha256_of(b"x"));
+        let image = |file: &str| ImageEntry {
+            part: part.clone(),
+            file: file.into(),
+            state: None,
+            volume: None,
+        };
+        let mut book = Book::open(&path).unwrap();
+        let both = vec![(12, image("new")), (5, image("damaged"))];
+        book.apply(Change {
+            images: both,
+            ..Change::default()
+        })
+        .unwrap();
+        drop(book);
+        let mut book = Book::open(&path).unwrap();
+        assert_eq!(book.image_of(&part).unwrap(), (12, &image("new")));
+        book.apply(Change {
+            gone: vec![12],
+            images: vec![(13, image("third"))],
+            ..Change::default()
+        })
+        .unwrap();
+        assert_eq!(book.image_of(&part).unwrap().0, 13);
+        assert_eq!(book.images().count(), 2);
     }
 }

@@ -1,8 +1,6 @@
 //! Which layers the stores of this node hold, by the chain that ends with them.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -10,8 +8,11 @@ use imagecache_blocks::{Blocks, DirectoryStore, Part, Store as _, chain_ids, ima
 use imagecache_core::{Digest, chain};
 
 use crate::error::{Error, Result};
+use crate::file_state::FileState;
+use crate::repair::repair_after;
 use crate::snapshot::CachedLayer;
 use crate::verify::Memory;
+use crate::volumes::VolumeMark;
 
 /// Over all images of the Ready caches of a store; replaced as a whole whenever they change.
 pub(crate) const INDEX: &str = "index.json";
@@ -27,13 +28,37 @@ pub struct Candidate {
     pub below: Option<Digest>,
 }
 
+/// What a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A directory, which may be writable.
+    Directory,
+    /// A volume, mounted for this time.
+    Volume {
+        /// Its device or file.
+        mark: VolumeMark,
+        /// Another number for every mount.
+        mounting: u64,
+    },
+}
+
+impl Origin {
+    /// Whether what was found out about its files stays true.
+    pub(crate) fn memory(&self) -> Memory {
+        match self {
+            Self::Directory => Memory::Kept,
+            Self::Volume { mounting, .. } => Memory::Process(*mounting),
+        }
+    }
+}
+
 /// A store that can be read.
 #[derive(Debug)]
 pub struct OpenStore {
     /// The store.
     pub store: DirectoryStore,
-    /// Whether what was found out about its files stays true.
-    pub memory: Memory,
+    /// What it is.
+    pub(crate) origin: Origin,
 }
 
 impl OpenStore {
@@ -58,17 +83,11 @@ impl OpenStore {
 /// What one store holds.
 #[derive(Debug)]
 struct Shelf {
-    index: IndexState,
+    /// The index at one moment. It is never written to, only replaced.
+    index: FileState,
+    origin: Origin,
     chains: HashMap<Digest, Candidate>,
     images: usize,
-}
-
-/// The index at one moment. It is never written to, only replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IndexState {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
 }
 
 /// The layers of all stores. The first store that has a layer sound serves it.
@@ -106,12 +125,40 @@ impl Catalog {
         (images, shelves.iter().map(|(_, shelf)| shelf.chains.len()).sum())
     }
 
+    /// All layers; one that several stores hold comes once for each.
+    pub fn all(&self) -> Vec<Candidate> {
+        self.layers(|_| true)
+    }
+
+    /// The layers of the store in `directory`.
+    pub fn layers_in(&self, directory: &Path) -> Vec<Candidate> {
+        self.layers(|path| path == directory)
+    }
+
+    fn layers(&self, fits: impl Fn(&Path) -> bool) -> Vec<Candidate> {
+        let shelves = self.shelves.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shelves = shelves.iter().filter(|(path, _)| fits(path));
+        shelves.flat_map(|(_, shelf)| shelf.chains.values().cloned()).collect()
+    }
+
+    /// Forgets all stores.
+    pub fn clear(&self) {
+        let mut shelves = self.shelves.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shelves.clear();
+    }
+
+    /// Forgets the store in `directory`, which is gone.
+    pub fn forget(&self, directory: &Path) {
+        let mut shelves = self.shelves.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shelves.retain(|(path, _)| path != directory);
+    }
+
     /// Looks what the store in `directory` holds, unless nothing changed since. Gives the layers when it did.
     ///
     /// # Errors
     /// When the store cannot be read; then it counts as empty.
-    pub fn refresh(&self, directory: &Path, memory: Memory) -> Result<Option<Vec<Candidate>>> {
-        let fresh = self.read_if_changed(directory, memory);
+    pub(crate) fn refresh(&self, directory: &Path, origin: &Origin) -> Result<Option<Vec<Candidate>>> {
+        let fresh = self.read_if_changed(directory, origin);
         let mut shelves = self.shelves.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let known = shelves.iter().position(|(path, _)| path == directory);
         match fresh {
@@ -131,21 +178,30 @@ impl Catalog {
         }
     }
 
-    fn read_if_changed(&self, directory: &Path, memory: Memory) -> Result<Option<Shelf>> {
-        let index = IndexState::of(&directory.join(INDEX))?;
+    fn read_if_changed(&self, directory: &Path, origin: &Origin) -> Result<Option<Shelf>> {
+        let path = directory.join(INDEX);
+        let index = FileState::at(&path).map_err(|error| Error::io("read", path, error))?;
         {
             let shelves = self.shelves.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             if shelves
                 .iter()
-                .any(|(path, shelf)| path == directory && shelf.index == index)
+                .any(|(path, shelf)| path == directory && shelf.index == index && shelf.origin == *origin)
             {
                 return Ok(None);
             }
         }
         let store = DirectoryStore::open_read_only(directory)?;
-        let store = Arc::new(OpenStore { store, memory });
+        let store = Arc::new(OpenStore {
+            store,
+            origin: origin.clone(),
+        });
         let (chains, images) = chains_of(&store)?;
-        Ok(Some(Shelf { index, chains, images }))
+        Ok(Some(Shelf {
+            index,
+            origin: origin.clone(),
+            chains,
+            images,
+        }))
     }
 }
 
@@ -173,11 +229,17 @@ fn add_image(store: &Arc<OpenStore>, manifest: &Digest, chains: &mut HashMap<Dig
     for (diff_id, chain_id) in diff_ids.iter().zip(chain_ids(&diff_ids)) {
         if !chains.contains_key(&chain_id) {
             let layer = Part::Layer(diff_id.clone());
-            let record = store.store.layer(diff_id)?;
+            let record = store.store.layer(diff_id).map_err(Error::from);
+            let record = record.inspect_err(|error| repair_after(store, &layer, error))?;
             let record = record.ok_or_else(|| Error::NotFound(format!("{layer} in {}", store.store.location())))?;
             let mut parts = vec![layer];
-            if store.store.patch(&chain_id)?.is_some() {
-                parts.insert(0, Part::Patch(chain_id.clone()));
+            let patch = Part::Patch(chain_id.clone());
+            let patched = store.store.patch(&chain_id).map_err(Error::from);
+            if patched
+                .inspect_err(|error| repair_after(store, &patch, error))?
+                .is_some()
+            {
+                parts.insert(0, patch);
             }
             let layer = CachedLayer {
                 chain_id: chain_id.clone(),
@@ -194,15 +256,4 @@ fn add_image(store: &Arc<OpenStore>, manifest: &Digest, chains: &mut HashMap<Dig
         below = Some(chain_id);
     }
     Ok(())
-}
-
-impl IndexState {
-    fn of(path: &Path) -> Result<Self> {
-        let meta = fs::metadata(path).map_err(|error| Error::io("read", path, error))?;
-        Ok(Self {
-            inode: meta.ino(),
-            bytes: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        })
-    }
 }

@@ -5,7 +5,6 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::LazyLock;
 
 use crate::error::{Error, Result};
 use crate::snapshot::Usage;
@@ -52,8 +51,8 @@ pub(crate) fn usage(tree: &Path) -> Result<Usage> {
 
 /// The option that lets two containers have the same lower directories, where the kernel knows it.
 pub(crate) fn overlay_index_off() -> Option<&'static str> {
-    static KNOWN: LazyLock<bool> = LazyLock::new(|| Path::new(INDEX_PARAMETER).exists());
-    KNOWN.then_some("index=off")
+    // Asked each time: the module may be loaded later.
+    Path::new(INDEX_PARAMETER).exists().then_some("index=off")
 }
 
 #[cfg(test)]

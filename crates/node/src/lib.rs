@@ -5,21 +5,25 @@
 //! container's root filesystem is an overlay of both kinds.
 //!
 //! - [`Snapshotter`] keeps the book: every snapshot, every image that is mounted. It survives kills and reboots.
-//! - [`follow`] looks what the stores hold, and hashes new layers before a pod needs them.
+//! - [`Follower`] looks what the stores hold, and hashes new layers before a pod needs them.
 //! - [`serve_mirror`] gives manifests and configs of cached images while their registry is away.
 //! - No byte of an image is served that was not hashed and compared with the store's record; a damaged image is pulled.
 
 mod book;
+mod cached;
 mod catalog;
 mod check;
 mod disk;
 mod error;
+mod file_state;
 mod filter;
 mod image_filesystem;
 mod images;
+mod labels;
 mod layout;
 mod metrics;
 mod mirror;
+mod repair;
 mod report;
 mod root;
 mod service;
@@ -29,6 +33,8 @@ mod sources;
 mod state;
 mod status;
 mod supply;
+#[cfg(test)]
+mod tiny_image;
 mod verify;
 mod volumes;
 mod web;
@@ -43,5 +49,5 @@ pub use report::NodeReport;
 pub use service::{listen, serve};
 pub use snapshot::{Labels, REFERENCE_LABEL, Usage};
 pub use snapshotter::Snapshotter;
-pub use sources::{Source, follow};
+pub use sources::{Follower, Source};
 pub use status::{DamagedImage, Status, StoreStatus};

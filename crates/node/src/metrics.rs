@@ -137,7 +137,7 @@ type Lines = Vec<(String, String)>;
 pub fn render(snapshotter: &Snapshotter) -> String {
     let (snapshots, mounted) = snapshotter.size();
     let report = NodeReport::of(snapshotter);
-    let (hashed_bytes, hash_time) = snapshotter.supply().verifier.hashed();
+    let verifier = &snapshotter.supply().verifier;
     let mut text = String::new();
     let one = |number: String| vec![(String::new(), number)];
     {
@@ -197,13 +197,13 @@ pub fn render(snapshotter: &Snapshotter) -> String {
             "hashed_bytes_total",
             "counter",
             "Bytes of layer images that were hashed.",
-            hashed_bytes.to_string(),
+            verifier.hashed().to_string(),
         ),
         (
             "hash_seconds_total",
             "counter",
             "Time that hashing took.",
-            seconds(hash_time),
+            seconds(verifier.hash_time()),
         ),
     ] {
         family(

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, Iter};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -25,6 +25,9 @@ use crate::wire;
 
 /// Snapshots in one piece of a list: far below the 4 MiB that a gRPC message may have.
 const LIST_PIECE: usize = 100;
+
+/// Pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens on a socket that only root can reach. One that a killed process left is replaced.
 ///
@@ -56,6 +59,8 @@ pub async fn serve(snapshotter: Arc<Snapshotter>, listener: UnixListener, shutdo
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
+                    // Such as no free descriptor: asking at once would only burn a processor.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
@@ -145,7 +150,7 @@ async fn route(snapshotter: Arc<Snapshotter>, request: http::Request<hyper::body
                 snapshotter.remove(&call.key)?;
                 let rest = Arc::clone(snapshotter);
                 // containerd waits for the answer, nobody for the files.
-                tokio::task::spawn_blocking(move || log(rest.empty_trash()));
+                tokio::task::spawn_blocking(move || rest.empty_trash());
                 Ok(wire::Empty {})
             })
             .await
@@ -236,15 +241,6 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Status::internal("the call died; the log says why")),
-    }
-}
-
-fn log(result: Result<()>) {
-    if let Err(error) = result {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "removed snapshots still take room"
-        );
     }
 }
 

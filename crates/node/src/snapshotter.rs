@@ -5,10 +5,10 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use imagecache_core::{Digest, chain};
+use imagecache_core::chain;
 use jiff::Timestamp;
 
-use crate::book::Book;
+use crate::book::{Book, Change};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -16,20 +16,17 @@ use crate::images::Images;
 use crate::layout::{Layout, numbers_in};
 use crate::metrics::Metrics;
 use crate::root::root_mounts;
-use crate::snapshot::{CachedLayer, Content, Kind, Labels, REFERENCE_LABEL, Snapshot, Usage};
+use crate::snapshot::{Content, Kind, Labels, REFERENCE_LABEL, Snapshot, Usage};
 use crate::state::{State, not_found};
 use crate::supply::Supply;
 use crate::verify::Verifier;
 use crate::wire::{Info, Mount};
 
-/// How often a call looks for usable images of its parents: the second time after it had them mounted.
-const ATTEMPTS: usize = 2;
-
 /// The snapshots of one root directory.
 #[derive(Debug)]
 pub struct Snapshotter {
-    layout: Layout,
-    supply: Supply,
+    pub(crate) layout: Layout,
+    pub(crate) supply: Supply,
     metrics: Metrics,
     state: Mutex<State>,
 }
@@ -42,11 +39,11 @@ impl Snapshotter {
     pub fn open(root: &Path) -> Result<Self> {
         let layout = Layout::create(root)?;
         let book = Book::open(&layout.book())?;
-        let last_number = numbers_in(&layout.snapshots())?
-            .into_iter()
-            .max()
-            .unwrap_or(0)
-            .max(book.last_number());
+        // What cannot be removed from the trash keeps its number: the next directory of that number would not fit there.
+        let mut last_number = book.last_number();
+        for directory in [layout.snapshots(), layout.images(), layout.trash()] {
+            last_number = numbers_in(&directory)?.into_iter().fold(last_number, u64::max);
+        }
         let supply = Supply::new(Verifier::open(&layout.verified())?);
         let state = Mutex::new(State {
             book,
@@ -60,12 +57,18 @@ impl Snapshotter {
             metrics,
             state,
         };
-        {
+        let reconciled = {
             let mut state = snapshotter.lock();
             let state = &mut *state;
-            state.images.reconcile(&snapshotter.layout, &mut state.book)?;
+            state.images.reconcile(&snapshotter.layout, &mut state.book)
+        };
+        if let Err(error) = reconciled {
+            tracing::error!(error = %chain(&error), "not everything of an earlier run was put right; what is missing is mounted when it is needed");
         }
-        snapshotter.cleanup()?;
+        // What a container left unremovable must not keep all others from starting.
+        if let Err(error) = snapshotter.cleanup() {
+            tracing::warn!(error = %chain(&error), "leftovers of an earlier run stay");
+        }
         Ok(snapshotter)
     }
 
@@ -133,7 +136,7 @@ impl Snapshotter {
         root_mounts(
             &self.layout,
             snapshot,
-            &state.lowers(&self.layout, &self.supply, snapshot.parent.as_deref())?,
+            &state.lowers(&self.layout, snapshot.parent.as_deref())?,
         )
     }
 
@@ -172,7 +175,11 @@ impl Snapshotter {
             }
             (None, _) => {}
         }
-        state.book.replace(Some(key), committed)
+        state.book.apply(Change {
+            remove: Some(key.to_owned()),
+            put: Some(committed),
+            ..Change::default()
+        })
     }
 
     /// Removes a snapshot. Its files go afterwards, with [`Snapshotter::cleanup`].
@@ -190,10 +197,15 @@ impl Snapshotter {
         }
         let content = snapshot.content.clone();
         state.book.remove(key)?;
-        match content {
+        // The snapshot is gone. What cannot be taken away now is a leftover, which the next cleanup meets.
+        let taken = match content {
             Content::Directory(number) => self.discard(number),
             Content::Cached(_) => state.images.collect(&self.layout, &mut state.book),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(key, error = %chain(&error), "what a removed snapshot was made of stays for now");
         }
+        Ok(())
     }
 
     /// What is known of a snapshot.
@@ -230,6 +242,11 @@ impl Snapshotter {
                     )));
                 }
             }
+        }
+        // Without it containerd would never find the layer again, and we would still say that it is there.
+        if let Content::Cached(layer) = &snapshot.content {
+            let reference = layer.chain_id.to_string();
+            snapshot.labels.insert(REFERENCE_LABEL.to_owned(), reference);
         }
         snapshot.updated = Timestamp::now();
         let info = snapshot.info();
@@ -277,73 +294,35 @@ impl Snapshotter {
             state.images.collect(&self.layout, &mut state.book)?;
             let images: Vec<u64> = state.book.images().map(|(number, _)| number).collect();
             for number in numbers_in(&self.layout.snapshots())? {
-                if !images.contains(&number)
-                    && !state.book.uses_directory(number)
-                    && let Err(error) = self.discard(number)
-                {
-                    // A mount that is busy; it must not keep the others from being served.
-                    tracing::warn!(number, error = %chain(&error), "a leftover directory stays for now");
+                if images.contains(&number) || state.book.uses_directory(number) {
+                    continue;
+                }
+                if let Err(error) = self.discard(number) {
+                    // A mount that a killed process was making just then; everybody else mounts under the lock that is held here.
+                    state.images.retire_unknown(&self.layout, number);
+                    if self.layout.place(number).exists() {
+                        // It must not keep the others from being served.
+                        tracing::warn!(number, error = %chain(&error), "a leftover directory stays for now");
+                    }
                 }
             }
         }
-        self.empty_trash()
+        self.empty_trash();
+        Ok(())
     }
 
-    /// Removes the files of removed snapshots.
-    ///
-    /// # Errors
-    /// `Io`; the rest is removed next time.
-    pub fn empty_trash(&self) -> Result<()> {
-        let trash = self.layout.trash();
-        let entries = fs::read_dir(&trash).map_err(|error| Error::io("read", &trash, error))?;
-        for entry in entries.flatten() {
+    /// Removes the files of removed snapshots. What cannot be removed stays until the next time, such as a file that a
+    /// container made immutable.
+    pub fn empty_trash(&self) {
+        for entry in fs::read_dir(self.layout.trash()).into_iter().flatten().flatten() {
             match fs::remove_dir_all(entry.path()) {
                 // Several may empty it at once.
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", entry.path(), error));
+                    tracing::warn!(path = %entry.path().display(), %error, "a removed snapshot still takes room");
                 }
                 _ => {}
             }
         }
-        Ok(())
-    }
-
-    /// Commits the layer at the end of a chain if a cache holds it and it is what containerd needs on this parent.
-    fn offer(&self, reference: &str, parent: Option<&str>, labels: &Labels) -> Result<bool> {
-        let Ok(chain_id) = reference.parse::<Digest>() else {
-            return Ok(false);
-        };
-        if self.lock().cached_twin(&self.layout, &self.supply, &chain_id, parent) {
-            return Ok(true);
-        }
-        let Some(candidate) = self.supply.sound(&chain_id) else {
-            return Ok(false);
-        };
-        let mut state = self.lock();
-        if let Some(parent) = parent {
-            let below = state.committed(parent)?.labels.get(REFERENCE_LABEL);
-            // Without a label the chainID is proof enough: containerd computed it from the layers below.
-            if below.is_some_and(|below| Some(below) != candidate.below.as_ref().map(ToString::to_string).as_ref()) {
-                return Ok(false);
-            }
-        }
-        // Where layers are unpacked side by side, containerd says the parent later. A snapshot that was committed without
-        // one would stay alone, so only the lowest layer can be given then.
-        if parent.is_none() != candidate.below.is_none() {
-            return Ok(false);
-        }
-        if state.cached_twin(&self.layout, &self.supply, &chain_id, parent) {
-            return Ok(true);
-        }
-        self.mount_images(&mut state, &Supply::wanted(&candidate))?;
-        state.last_number += 1;
-        // containerd takes the name from List; two of the same chain may have different parents.
-        let name = format!("cached/{}/{chain_id}", state.last_number);
-        let content = Content::Cached(candidate.layer);
-        state
-            .book
-            .put(Snapshot::new(&name, parent, Kind::Committed, labels.clone(), content))?;
-        Ok(true)
     }
 
     fn create(&self, key: &str, parent: Option<&str>, kind: Kind, labels: Labels) -> Result<Vec<Mount>> {
@@ -361,7 +340,7 @@ impl Snapshotter {
         if kind == Kind::Active {
             disk::make_directory(&self.layout.work(number), 0o711)?;
         }
-        let lowers = state.lowers(&self.layout, &self.supply, parent)?;
+        let lowers = state.lowers(&self.layout, parent)?;
         if let Some(top) = lowers.first() {
             let owner = fs::metadata(top).map_err(|error| Error::io("read", top, error))?;
             chown(&files, Some(owner.uid()), Some(owner.gid())).map_err(|error| Error::io("change", &files, error))?;
@@ -369,60 +348,6 @@ impl Snapshotter {
         let mounts = root_mounts(&self.layout, &snapshot, &lowers)?;
         state.book.put(snapshot)?;
         Ok(mounts)
-    }
-
-    /// The state, when every cached layer from `parent` down is mounted and sound.
-    fn with_parents(&self, parent: Option<&str>) -> Result<MutexGuard<'_, State>> {
-        for _ in 0..ATTEMPTS {
-            let state = self.lock();
-            if let Some(parent) = parent {
-                state.committed(parent)?;
-            }
-            let unusable: Vec<CachedLayer> = state
-                .ancestors(parent)?
-                .into_iter()
-                .filter_map(|snapshot| match &snapshot.content {
-                    Content::Cached(layer) if !state.is_usable(&self.layout, &self.supply, layer) => {
-                        Some(layer.clone())
-                    }
-                    _ => None,
-                })
-                .collect();
-            if unusable.is_empty() {
-                return Ok(state);
-            }
-            drop(state);
-            for layer in unusable {
-                let candidate = self
-                    .supply
-                    .sound(&layer.chain_id)
-                    .filter(|found| found.layer.parts == layer.parts);
-                let candidate = candidate.ok_or_else(|| {
-                    Error::Unavailable(format!(
-                        "the cached layer of chain {} is damaged or gone, and no other store has it: remove the image from this node and pull it again",
-                        layer.chain_id
-                    ))
-                })?;
-                let mut state = self.lock();
-                self.mount_images(&mut state, &Supply::wanted(&candidate))?;
-            }
-        }
-        Err(Error::Unavailable(
-            "cached layers change while they are mounted; try again".to_owned(),
-        ))
-    }
-
-    fn mount_images(&self, state: &mut State, wanted: &[crate::images::Wanted]) -> Result<()> {
-        let State {
-            book,
-            images,
-            last_number,
-        } = state;
-        let mounted = images.mount(&self.layout, book, &self.supply.verifier, wanted, last_number);
-        if mounted.is_err() {
-            images.collect(&self.layout, book)?;
-        }
-        mounted
     }
 
     fn directory_of(&self, key: &str) -> Result<PathBuf> {
@@ -442,7 +367,7 @@ impl Snapshotter {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

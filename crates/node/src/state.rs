@@ -8,8 +8,7 @@ use crate::book::Book;
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::layout::Layout;
-use crate::snapshot::{CachedLayer, Content, Kind, Snapshot};
-use crate::supply::Supply;
+use crate::snapshot::{CachedLayer, Content, Kind, REFERENCE_LABEL, Snapshot};
 
 /// What changes.
 #[derive(Debug)]
@@ -48,37 +47,33 @@ impl State {
     }
 
     /// Whether the same layer was committed upon the same parent, for this or another namespace, and can be used.
-    pub(crate) fn cached_twin(
-        &self,
-        layout: &Layout,
-        supply: &Supply,
-        chain_id: &Digest,
-        parent: Option<&str>,
-    ) -> bool {
+    /// containerd looks for it by its label.
+    pub(crate) fn cached_twin(&self, layout: &Layout, chain_id: &Digest, parent: Option<&str>) -> bool {
         self.book.snapshots().any(|snapshot| match &snapshot.content {
             Content::Cached(layer) => {
                 layer.chain_id == *chain_id
                     && snapshot.parent.as_deref() == parent
-                    && self.is_usable(layout, supply, layer)
+                    && snapshot.labels.get(REFERENCE_LABEL) == Some(&chain_id.to_string())
+                    && self.is_usable(layout, layer)
             }
             Content::Directory(_) => false,
         })
     }
 
-    pub(crate) fn is_usable(&self, layout: &Layout, supply: &Supply, layer: &CachedLayer) -> bool {
-        let usable = |part| self.images.usable(layout, &self.book, &supply.verifier, part).is_some();
+    pub(crate) fn is_usable(&self, layout: &Layout, layer: &CachedLayer) -> bool {
+        let usable = |part| self.images.usable(layout, &self.book, part).is_some();
         layer.parts.iter().all(usable)
     }
 
     /// Directories from `parent` down, top first.
-    pub(crate) fn lowers(&self, layout: &Layout, supply: &Supply, parent: Option<&str>) -> Result<Vec<PathBuf>> {
+    pub(crate) fn lowers(&self, layout: &Layout, parent: Option<&str>) -> Result<Vec<PathBuf>> {
         let mut lowers = Vec::new();
         for snapshot in self.ancestors(parent)? {
             match &snapshot.content {
                 Content::Directory(number) => lowers.push(layout.files(*number)),
                 Content::Cached(layer) => {
                     for part in &layer.parts {
-                        let place = self.images.usable(layout, &self.book, &supply.verifier, part);
+                        let place = self.images.usable(layout, &self.book, part);
                         lowers.push(place.ok_or_else(|| Error::Unavailable(format!("{part} is not mounted")))?);
                     }
                 }

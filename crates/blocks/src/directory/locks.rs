@@ -9,6 +9,7 @@ use imagecache_core::{CacheId, Digest};
 
 use super::{DirectoryStore, LOCKS};
 use crate::error::{Error, IoContext as _, Result};
+use crate::part::Part;
 
 /// How often a waiter looks whether it was cancelled; short against any build.
 const POLL: Duration = Duration::from_millis(50);
@@ -66,7 +67,7 @@ impl DirectoryStore {
     /// # Errors
     /// `Cancelled` when it gave up.
     pub fn lock_layer(&self, diff_id: &Digest, cancelled: &dyn Fn() -> bool) -> Result<LockGuard> {
-        let name = format!("layer-{}-{}", diff_id.algorithm().as_str(), diff_id.hex());
+        let name = part_lock("layer", diff_id);
         loop {
             if cancelled() {
                 return Err(Error::Cancelled(format!("layer {diff_id}")));
@@ -76,6 +77,15 @@ impl DirectoryStore {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Locks a part for writing; `None` when a builder writes it.
+    pub(super) fn try_lock_part(&self, part: &Part) -> Result<Option<LockGuard>> {
+        let kind = match part {
+            Part::Layer(_) => "layer",
+            Part::Patch(_) => "patch",
+        };
+        self.try_lock(&part_lock(kind, part.digest()))
     }
 
     /// Takes the lock of the whole store. Held for moments only.
@@ -112,6 +122,10 @@ impl DirectoryStore {
             }
         }
     }
+}
+
+fn part_lock(kind: &str, digest: &Digest) -> String {
+    format!("{kind}-{}-{}", digest.algorithm().as_str(), digest.hex())
 }
 
 fn cache_lock(id: &CacheId) -> String {

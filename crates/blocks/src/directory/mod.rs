@@ -21,6 +21,7 @@ mod crash_tests;
 mod files;
 mod gc;
 mod locks;
+mod quarantine;
 mod read_write;
 mod records;
 mod scratch;

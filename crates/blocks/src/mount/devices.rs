@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::error::{Error, IoContext as _, Result};
 
-/// Loop devices over files; each goes away with its last user.
+/// Loop devices over files, for a filesystem on several; each goes away with its last user. losetup(8) cannot ask for that from
+/// the beginning, so a kill before the mount is finished leaves them.
 #[derive(Debug, Default)]
 pub(super) struct LoopDevices {
     devices: Vec<PathBuf>,
@@ -34,7 +35,7 @@ impl Drop for LoopDevices {
 }
 
 /// Runs a system tool and gives its output.
-fn run(program: &str, arguments: &[OsString]) -> Result<String> {
+pub(super) fn run(program: &str, arguments: &[OsString]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().at("run", program)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

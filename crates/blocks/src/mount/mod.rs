@@ -19,7 +19,7 @@ use crate::error::{Error, IoContext as _, Result};
 
 pub use overlay::{mount_image, mount_part};
 pub use table::{MountPoint, mounts_below};
-pub use unmount::unmount;
+pub use unmount::{unmount, unmount_lazily};
 pub use volume::mount_volume;
 
 /// The directory to mount on, with all links followed.

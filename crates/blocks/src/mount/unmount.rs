@@ -17,6 +17,18 @@ const OURS: [&str; 2] = ["erofs", "overlay"];
 /// # Errors
 /// `Unsupported` when something else or nothing is mounted there; `Io` when it is in use.
 pub fn unmount(target: &Path) -> Result<()> {
+    unmount_with(target, UnmountFlags::NOFOLLOW)
+}
+
+/// Takes a mount away from its place at once; whoever uses it keeps it, and the kernel frees it after the last one.
+///
+/// # Errors
+/// `Unsupported` when something else or nothing is mounted there.
+pub fn unmount_lazily(target: &Path) -> Result<()> {
+    unmount_with(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
+}
+
+fn unmount_with(target: &Path, flags: UnmountFlags) -> Result<()> {
     let target = fs::canonicalize(target).at("unmount", target)?;
     match mounted_type(&target)? {
         Some(kind) if OURS.contains(&kind.as_str()) => {}
@@ -34,7 +46,7 @@ pub fn unmount(target: &Path) -> Result<()> {
             )));
         }
     }
-    match rustix::mount::unmount(&target, UnmountFlags::NOFOLLOW) {
+    match rustix::mount::unmount(&target, flags) {
         Err(Errno::PERM) => Err(Error::Unsupported("unmounting needs root (CAP_SYS_ADMIN)".to_owned())),
         other => other.at("unmount", &target),
     }

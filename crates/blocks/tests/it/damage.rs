@@ -1,10 +1,11 @@
 //! `verify` finds every kind of damage and names who is hit.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use imagecache_blocks::{DirectoryStore, Error, SnapshotManifest, verify};
-use imagecache_core::CacheId;
+use imagecache_blocks::{DirectoryStore, Error, Part, SnapshotManifest, Store as _, stored_images, verify};
+use imagecache_core::{CacheId, Phase};
 
 use crate::support::{noise, put_cache, put_layer, put_record, store};
 
@@ -153,4 +154,47 @@ fn one_cache_can_be_verified_alone() {
         verify(&store, Some(&unknown), &mut |_| {}),
         Err(Error::Missing { .. })
     ));
+}
+
+#[test]
+fn a_quarantined_part_is_gone_and_its_caches_wait_for_a_build() {
+    let (_directory, store) = store();
+    let layers = [1, 2].map(|seed| put_layer(&store, &[("file", noise(seed, 700_000))]));
+    let (hit, manifest) = put_cache(&store, "hit:1", &[&layers[0], &layers[1]]);
+    let (spared, _) = put_cache(&store, "spared:1", &[&layers[1]]);
+    let part = Part::Layer(layers[0].diff_id.clone());
+    let image = store.part_path(&part);
+    let inode = fs::metadata(&image).unwrap().ino();
+    // Another file by now.
+    assert_eq!(store.quarantine(&part, Some(inode + 1)).unwrap(), None);
+    // A builder is at it.
+    let writing = store.lock_layer(&layers[0].diff_id, &|| false).unwrap();
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), None);
+    drop(writing);
+    assert!(image.exists());
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), Some(vec![hit.clone()]));
+    assert!(!image.exists() && store.layer(&layers[0].diff_id).unwrap().is_none());
+    assert!(store.layer(&layers[1].diff_id).unwrap().is_some());
+    let phase = |id| store.record(id).unwrap().unwrap().state.phase;
+    assert!(matches!(phase(&hit), Phase::Stalled(failure) if failure.message.contains("damaged")));
+    assert_eq!(phase(&spared), Phase::Ready);
+    let index = stored_images(&store.top_file("index.json").unwrap()).unwrap();
+    assert_eq!(index.len(), 1, "an image that cannot be read is offered");
+    assert!(store.snapshot(&manifest.id).unwrap().is_some());
+    assert_eq!(store.quarantine(&part, Some(inode)).unwrap(), None, "again");
+    assert_eq!(
+        fs::read_dir(store.root().join("tmp")).unwrap().count(),
+        1,
+        "only the scratch directory"
+    );
+    // The file of the other one is gone.
+    let other = Part::Layer(layers[1].diff_id.clone());
+    fs::remove_file(store.part_path(&other)).unwrap();
+    assert_eq!(store.quarantine(&other, Some(inode)).unwrap(), None);
+    assert_eq!(store.quarantine(&other, None).unwrap(), Some(vec![spared.clone()]));
+    assert!(store.layer(&layers[1].diff_id).unwrap().is_none());
+    assert_eq!(store.quarantine(&other, None).unwrap(), None, "again");
+    let reader = DirectoryStore::open_read_only(store.root()).unwrap();
+    let refused = reader.quarantine(&Part::Layer(layers[1].diff_id.clone()), Some(1));
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })));
 }

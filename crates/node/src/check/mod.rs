@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use imagecache_core::chain;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Origin};
+use crate::labels::Labels;
 use crate::layout::Layout;
 use crate::sources::Source;
 use crate::status::Status;
-use crate::verify::Memory;
 
 /// Where kernel modules are, below the kernel's release.
 const MODULES: &str = "/lib/modules";
@@ -133,7 +133,7 @@ fn filesystem(name: &'static str) -> Finding {
 
 /// Linux mounts EROFS from a file from 6.12 on; before, and without that option, through loop devices.
 fn loops() -> Finding {
-    let tool = ["/usr/sbin/losetup", "/sbin/losetup", "/usr/bin/losetup"]
+    let tool = ["/usr/bin/mount", "/bin/mount", "/usr/sbin/mount"]
         .iter()
         .any(|path| Path::new(path).exists());
     match (tool, Path::new("/dev/loop-control").exists()) {
@@ -145,7 +145,7 @@ fn loops() -> Finding {
         _ => finding(
             "loop devices",
             Grade::Fair,
-            "`losetup` or /dev/loop-control is missing: only kernels from 6.12 on can mount a file without",
+            "mount(8) or /dev/loop-control is missing: only kernels from 6.12 on can mount a file without",
         ),
     }
 }
@@ -178,9 +178,14 @@ fn store(root: &Path, source: &Source) -> Finding {
     let path = match source {
         Source::Path(path) => path,
         Source::Label(label) => {
-            return match crate::volumes::find_label(label) {
-                Ok(device) => finding(subject, Grade::Good, format!("{source} is {}", device.display())),
-                Err(error) => finding(subject, Grade::Fair, format!("{}; it may appear later", chain(&error))),
+            return match Labels::default().find(label).as_deref() {
+                Ok([device]) => finding(subject, Grade::Good, format!("{source} is {}", device.display())),
+                Ok(several) => finding(
+                    subject,
+                    Grade::Fair,
+                    format!("{source} is {} devices; one is used: {several:?}", several.len()),
+                ),
+                Err(error) => finding(subject, Grade::Fair, format!("{}; it may appear later", chain(error))),
             };
         }
     };
@@ -199,7 +204,7 @@ fn store(root: &Path, source: &Source) -> Finding {
         };
     }
     let catalog = Catalog::default();
-    if let Err(error) = catalog.refresh(path, Memory::Process) {
+    if let Err(error) = catalog.refresh(path, &Origin::Directory) {
         return finding(subject, Grade::Bad, chain(&error));
     }
     let (images, layers) = catalog.size();

@@ -1,10 +1,20 @@
-//! The snapshotter as containerd uses it, without containerd and without root: layers that no cache holds; its mirror and metrics.
+//! The snapshotter as containerd uses it, without containerd; its mirror and metrics.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
+mod cached;
 mod metrics;
 mod mirror;
 mod snapshots;
+mod stores;
+mod support;
+#[path = "../../src/tiny_image.rs"]
+mod tiny_image;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use imagecache_node::{
-    Labels, MirrorOutcome, PrepareOutcome, Snapshotter, Source, follow, listen_metrics, serve_metrics,
+    Follower, Labels, MirrorOutcome, PrepareOutcome, Snapshotter, Source, listen_metrics, serve_metrics,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -27,8 +27,8 @@ async fn metrics_say_what_the_snapshotter_does() {
     snapshotter.prepare("one", None, Labels::new()).unwrap();
     let gone = root.path().join("no \"store\"");
     let sources = vec![Source::Path(gone)];
-    let never = std::future::pending::<()>();
-    tokio::spawn(follow(Arc::clone(&snapshotter), sources, Arc::default(), never));
+    let follower = Follower::start(Arc::clone(&snapshotter), sources).await;
+    tokio::spawn(follower.follow(Arc::default(), std::future::pending()));
     let metrics = snapshotter.metrics();
     metrics.prepared(PrepareOutcome::Cached);
     metrics.prepared(PrepareOutcome::Cached);

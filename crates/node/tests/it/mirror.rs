@@ -15,7 +15,7 @@ use imagecache_blocks::{
 use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ImageRef, Phase, Platform};
 use imagecache_fakes::image::{Blob, Compression, Image, LayerBuilder, index};
 use imagecache_fakes::registry::{Auth, FakeRegistry, Fault, FaultKind};
-use imagecache_node::{Login, Permission, Snapshotter, Source, Upstream, follow, listen_mirror, serve_mirror};
+use imagecache_node::{Follower, Login, Permission, Snapshotter, Source, Upstream, listen_mirror, serve_mirror};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -158,8 +158,8 @@ impl Rig {
         fill(&DirectoryStore::open(directory.path()).unwrap(), &registry);
         let snapshotter = Arc::new(Snapshotter::open(root.path()).unwrap());
         let sources = vec![Source::Path(directory.path().to_owned())];
-        let (never, wake) = (std::future::pending::<()>(), Arc::default());
-        tokio::spawn(follow(Arc::clone(&snapshotter), sources, wake, never));
+        let follower = Follower::start(Arc::clone(&snapshotter), sources).await;
+        tokio::spawn(follower.follow(Arc::default(), std::future::pending()));
         let listener = listen_mirror("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let upstream = Arc::new(Registry(Arc::clone(&registry)));

@@ -5,7 +5,8 @@
 //! the layer brings it. Lower layers are asked one at a time, top first, as containerd does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 
 use imagecache_blocks::{
     DirectoryStore, Error as BlocksError, ImageRecord, LayerRecord, Part, PartRecord, PatchRecord, Store as _,
@@ -78,10 +79,22 @@ fn layer(store: &DirectoryStore, image: &ImageRecord, number: usize) -> Result<L
 fn open(store: &DirectoryStore, part: &Part) -> Result<Image<File>, Stop> {
     let path = store.part_path(part);
     let file = File::open(&path).map_err(|error| BlocksError::io("open", &path, error))?;
-    Image::open(file).map_err(|error| unreadable(part, &error))
+    Image::open(file).map_err(|error| unreadable(store, part, &error))
 }
 
-fn unreadable(part: &Part, error: &imagecache_erofs::Error) -> Stop {
+/// A part that makes no sense is damaged: without it the next build fetches it again.
+fn unreadable(store: &DirectoryStore, part: &Part, error: &imagecache_erofs::Error) -> Stop {
+    let path = store.part_path(part);
+    let removed = fs::metadata(&path)
+        .map_err(|error| BlocksError::io("read", &path, error))
+        .and_then(|meta| store.quarantine(part, Some(meta.ino())));
+    if let Err(error) = removed {
+        tracing::warn!(%part, error = &error as &dyn std::error::Error, "a damaged part stays in the store");
+    }
+    read_failure(part, error)
+}
+
+fn read_failure(part: &Part, error: &imagecache_erofs::Error) -> Stop {
     Stop::stalled(
         ErrorKind::Internal,
         format!("{part} in the store cannot be read: {}", chain(error)),
@@ -103,12 +116,14 @@ fn open_lowers(store: &DirectoryStore, image: &ImageRecord, number: usize) -> Re
             let patch_part = Part::Patch(reference.chain_id.clone());
             let patch = open(store, &patch_part)?;
             for path in &record.implicit_directories {
-                let found = opened.lookup(path).map_err(|error| unreadable(&part, &error))?;
-                let anew = patch.lookup(path).map_err(|error| unreadable(&patch_part, &error))?;
+                let found = opened.lookup(path).map_err(|error| unreadable(store, &part, &error))?;
+                let anew = patch
+                    .lookup(path)
+                    .map_err(|error| unreadable(store, &patch_part, &error))?;
                 if let (Some(inode), Some(anew)) = (found, anew) {
                     let attributes = patch
                         .attributes(&anew)
-                        .map_err(|error| unreadable(&patch_part, &error))?;
+                        .map_err(|error| unreadable(store, &patch_part, &error))?;
                     patched.insert(inode.nid, attributes);
                 }
             }
@@ -145,7 +160,7 @@ fn write(
         open_lowers(store, image, number)?
     };
     let implicit: BTreeSet<&[u8]> = record.implicit_directories.iter().map(Vec::as_slice).collect();
-    let read_error = |error: imagecache_erofs::Error| unreadable(&own_part, &error);
+    let read_error = |error: imagecache_erofs::Error| read_failure(&own_part, &error);
 
     // What a directory looks like in the chain: the layer's own word, else that of the layers below.
     let inherited = |path: &[u8]| -> Result<Option<Attributes>, Stop> {

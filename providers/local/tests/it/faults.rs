@@ -1,7 +1,10 @@
 //! Registries that lie, disks that fill up, layers that attack.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
+use imagecache_blocks::{DirectoryStore, Part};
 use imagecache_core::{CacheKey, CacheProvider as _, ErrorKind, Phase, system_clock};
 use imagecache_fakes::image::{Compression, Image, LayerBuilder};
 use imagecache_fakes::registry::{FakeRegistry, Fault, FaultKind};
@@ -165,4 +168,38 @@ async fn a_full_disk_stalls_and_room_lets_it_finish() {
     assert_eq!(build(&provider, "x", &spec(&reference)).await.phase, Phase::Ready);
     provider.delete(&key).await.unwrap();
     drop(provider);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_was_found_damaged_is_fetched_again() {
+    let registry = FakeRegistry::start().await.unwrap();
+    let image = image(300_000);
+    let reference = registry.push("app", "1", &image);
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), system_clock());
+    let spec = spec(&reference);
+    let first = build(&provider, "owner", &spec).await;
+    assert_eq!(first.phase, Phase::Ready);
+    let part = Part::Layer(image.layers[0].diff_id.parse().unwrap());
+    let path = provider.store().part_path(&part);
+    let sound = fs::read(&path).unwrap();
+    let mut damaged = sound.clone();
+    damaged[150_000] ^= 1;
+    fs::write(&path, damaged).unwrap();
+    // As a node does it, which is another process.
+    let other = DirectoryStore::open(provider.store().root()).unwrap();
+    let inode = fs::metadata(&path).unwrap().ino();
+    assert_eq!(
+        other.quarantine(&part, Some(inode)).unwrap(),
+        Some(vec![first.id.clone()])
+    );
+    let state = provider.get(&first.key).await.unwrap().unwrap();
+    assert!(
+        matches!(&state.phase, Phase::Stalled(failure) if failure.message.contains("damaged")),
+        "{state:?}"
+    );
+    let again = build(&provider, "owner", &spec).await;
+    assert_eq!((again.phase, again.snapshot_id), (Phase::Ready, first.snapshot_id));
+    assert!(fs::read(&path).unwrap() == sound);
+    assert_eq!(registry.count(&layer_path(&image)), 2, "fetched twice");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imagecache_core::chain;
 use imagecache_local::{LocalConfig, NAME};
 use imagecache_node::{
-    Finding, Grade, Host, Snapshotter, Source, check, follow, listen, listen_metrics, listen_mirror, serve,
+    Finding, Follower, Grade, Host, Snapshotter, Source, check, listen, listen_metrics, listen_mirror, serve,
     serve_metrics, serve_mirror, show_image_filesystem,
 };
 use serde::Serialize;
@@ -57,6 +57,8 @@ pub(super) async fn node(loaded: &Loaded, format: Format, args: NodeArgs) -> Res
     if let Some(containerd) = &args.containerd_root {
         show_image_filesystem(containerd, &args.root)?;
     }
+    // Whoever asks finds what the stores hold: what a cache has is not pulled because the snapshotter was just started.
+    let follower = Follower::start(Arc::clone(&snapshotter), sources).await;
     let listener = listen(&args.socket)?;
     let (snapshots, images) = snapshotter.size();
     tracing::info!(socket = %args.socket.display(), snapshots, images, "serving containerd");
@@ -67,12 +69,7 @@ pub(super) async fn node(loaded: &Loaded, format: Format, args: NodeArgs) -> Res
     }
     let wake = Arc::new(Notify::new());
     let mut beside = JoinSet::new();
-    beside.spawn(follow(
-        Arc::clone(&snapshotter),
-        sources,
-        Arc::clone(&wake),
-        shutdown.clone(),
-    ));
+    beside.spawn(follower.follow(Arc::clone(&wake), shutdown.clone()));
     if let Some(listener) = mirror {
         tracing::info!(address = %listener.local_addr()?, "serving manifests of cached images");
         let registries = Arc::new(Registries::new(local_hosts(loaded)));
