@@ -76,7 +76,7 @@ pub async fn deployments_in_both_dialects<K: Keeper>(context: Context) -> Result
         Row::new("count-met", &[auto, (COUNT, "1")], two, told, Some(HIT)),
         Row::new("count-not-met", &[auto, (COUNT, "2")], two, None, missed),
         Row::new("storage", &stored, &["c"], Some(&large), Some(HIT)),
-        Row::new("storage-too-small", &[auto], &["c"], None, missed),
+        Row::new("storage-too-small", &[auto, (PERFECT, "true")], &["c"], None, missed),
         Row::new("tencent-any-size", &[(USE, "auto")], &["c"], Some(&large), Some(USED)),
         Row::new("tencent-auto", &[(USE, "auto")], one, told, Some(USED)),
         Row::new("tencent-miss", &[(USE, "auto")], two, None, None),
@@ -110,9 +110,9 @@ pub async fn deployments_in_both_dialects<K: Keeper>(context: Context) -> Result
         let images: Vec<_> = row.images.iter().map(|tag| keeper.image(tag)).collect();
         let images: Vec<_> = images.iter().map(String::as_str).collect();
         let mut template = pod(&row.annotations, &images);
-        for (number, tag) in row.init.iter().enumerate() {
-            template["spec"]["initContainers"][number] =
-                json!({ "name": format!("i{number}"), "image": keeper.image(tag) });
+        if !row.init.is_empty() {
+            let container = |tag: &&str| json!({ "name": format!("init-{tag}"), "image": keeper.image(tag) });
+            template["spec"]["initContainers"] = row.init.iter().map(container).collect();
         }
         for (name, value) in row.labels {
             template["metadata"]["labels"][*name] = json!(value);
