@@ -119,3 +119,24 @@ async fn another_volume_leaves_the_old_upload_to_the_collector() {
     let left: Vec<String> = test.fake.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
     assert_eq!(left, [published.id]);
 }
+
+#[tokio::test]
+async fn blocks_under_way_are_limited_over_all_uploads() {
+    let mut test = Test::start().await;
+    let volumes = [test.volume(&[(1, 15)], None), test.volume(&[(2, 15)], None)];
+    test.restart(|config| config.in_flight = 3);
+    let latency = std::time::Duration::from_millis(100);
+    test.fake.set_latency("PutSnapshotBlock", latency);
+    let begin = std::time::Instant::now();
+    let (one, two) = tokio::join!(test.publish("app:1", &volumes[0]), test.publish("app:2", &volumes[1]));
+    let took = begin.elapsed();
+    let blocks: usize = [one.unwrap(), two.unwrap()]
+        .iter()
+        .map(|published| test.fake.snapshot(&published.id).unwrap().blocks.len())
+        .sum();
+    let least = latency * u32::try_from(blocks / 3).unwrap();
+    assert!(
+        took >= least,
+        "{blocks} blocks took {took:?}, three at a time take {least:?}"
+    );
+}
