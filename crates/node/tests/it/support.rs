@@ -120,6 +120,7 @@ pub fn put_cache(store: &DirectoryStore, image: &str, names: &[&str]) -> (CacheI
             .into_iter()
             .map(|layer| VolumePart::from(PartRecord::Layer(layer)))
             .collect(),
+        head: None,
     };
     let snapshot = write_snapshot(store, &content, None).unwrap();
     let spec = CacheSpec::new(vec![ImageRef::parse(image).unwrap()]);
