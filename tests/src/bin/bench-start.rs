@@ -149,9 +149,7 @@ impl Bench {
         let mut samples = Vec::new();
         for round in 0..self.args.rounds {
             let name = format!("round-{round}");
-            let took = workloads.deploy(&name, &reference, 1).await?;
-            eprintln!("{reference}: {:.2} s", took.as_secs_f64());
-            samples.push(took);
+            samples.push(workloads.deploy(&name, &reference, 1).await?);
             workloads.remove(&name).await?;
             cri::remove(&containerd, &reference).await?;
         }

@@ -174,7 +174,7 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
 
 /// Kills the snapshotter, containerd or both, and starts them again.
 async fn kill(machine: &mut Machine, round: u32) -> Result<()> {
-    let (snapshotter, containerd) = (round % 3 < 2, round % 3 > 0);
+    let (snapshotter, containerd) = (round % 3 != 2, !round.is_multiple_of(3));
     if snapshotter {
         machine.node.kill().await?;
     }

@@ -3,6 +3,7 @@
 mod api;
 mod keeping;
 mod manifests;
+mod passing;
 mod profiles;
 mod properties;
 mod rig;
