@@ -181,6 +181,7 @@ const KUBELET_PODS: &[Scenario] = &[
     scenario!(node_pods::a_pod_starts_without_its_layers, KUBELET),
     scenario!(node_pods::a_pod_starts_while_its_registry_is_away, KUBELET),
     scenario!(node_pods::a_hundred_pods_share_ten_images, KUBELET),
+    scenario!(node_pods::damage_after_the_pull_is_repaired, KUBELET),
     scenario!(node_pods::killed_while_pods_come_and_go, KUBELET),
     scenario!(
         node_pods::big_images_run,

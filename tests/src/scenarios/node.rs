@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -19,7 +20,7 @@ use crate::store;
 /// A namespace of containerd in which nothing is ours.
 const PLAIN: &str = "plain";
 /// Programs of this machine that the runnable image has.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "/bin/sh",
     "/bin/cat",
     "/bin/chmod",
@@ -36,6 +37,7 @@ const PROGRAMS: [&str; 16] = [
     "/usr/bin/sort",
     "/usr/bin/touch",
     "/usr/bin/truncate",
+    "/usr/bin/xargs",
 ];
 
 /// Directories that no layer of the runnable image lists; whoever unpacks it makes them.
@@ -355,6 +357,19 @@ pub async fn survives_kills(context: Context) -> Result<()> {
     node.forget(&image).await
 }
 
+/// Turns one bit in the middle of the largest layer image of a store; where.
+pub(super) fn damage(store: &Path) -> Result<PathBuf> {
+    let images = store::layer_images(store)?.into_iter();
+    let largest = images.max_by_key(|path| path.metadata().map_or(0, |meta| meta.len()));
+    let damaged = largest.context("the store is empty")?;
+    let file = fs::File::options().read(true).write(true).open(&damaged)?;
+    let at = file.metadata()?.len() / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    Ok(damaged)
+}
+
 pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
     let mut layout = Layout::new(&context.dir.join("oci"))?;
     let layers = runnable()?;
@@ -364,17 +379,8 @@ pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
     context.binary().create(&image).await?;
     let node = Node::start(&context).await?;
     node.knows(3).await?;
-    // One bit of the file of 3 MiB, after the snapshotter found the layer sound.
-    let largest = store::layer_images(context.binary().store())?;
-    let largest = largest
-        .into_iter()
-        .max_by_key(|path| path.metadata().map_or(0, |meta| meta.len()));
-    let damaged = largest.context("the store is empty")?;
-    let file = fs::File::options().read(true).write(true).open(&damaged)?;
-    let at = file.metadata()?.len() / 2;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at)?;
-    file.write_all_at(&[byte[0] ^ 1], at)?;
+    // After the snapshotter found the layer sound.
+    let damaged = damage(context.binary().store())?;
     let before = registry.fake().requests().len();
     node.containerd.pull(&image).await?;
     ensure!(

@@ -4,15 +4,24 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
-use super::node::{layer_requests, runnable};
+use super::node::{damage, layer_requests, runnable};
 use crate::compare::{Rules, same_tree};
 use crate::context::Context;
 use crate::image::Layout;
 use crate::kubelet::Machine;
 use crate::layer::{Layer, noise};
+use crate::objects::Dialect;
+use crate::plane::Plane;
 use crate::registry::Registry;
 
+/// Reads every file of the image.
+const SUM: &[&str] = &[
+    "/bin/sh",
+    "-c",
+    "find / -xdev -type f -not -path '/proc/*' -not -path '/sys/*' -not -path '/etc/*' | sort | xargs sha256sum",
+];
 /// Different images of the crowd, and pods of each.
 const IMAGES: usize = 10;
 const PODS_EACH: usize = 10;
@@ -170,6 +179,43 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
         .forget(&Machine::sandbox(&registry), &BTreeSet::from([image]))
         .await?;
     machine.finish().await
+}
+
+pub async fn damage_after_the_pull_is_repaired(context: Context) -> Result<()> {
+    let (layout, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let image = registry.image("run");
+    let mut plane = Plane::start(&context).await?;
+    let name = context.name("damaged");
+    plane
+        .create(Dialect::Alibaba, &name, json!({ "images": [image] }))
+        .await?;
+    plane.wait_phase(Dialect::Alibaba, &name, "Ready").await?;
+    let mut machine = Machine::start(&context, &registry).await?;
+    machine.node.knows(3).await?;
+    machine.workloads.deploy("before", &image, 1).await?;
+    let whole = machine.exec("before", SUM).await?;
+    machine.workloads.remove("before").await?;
+    // containerd has the image, so kubelet pulls nothing: the snapshotter must see it by itself, and the controller mend it.
+    let before = registry.fake().requests().len();
+    let damaged = damage(context.binary().store())?;
+    machine.workloads.deploy("after", &image, 1).await?;
+    ensure!(
+        machine.exec("after", SUM).await? == whole,
+        "a container sees other bytes than before {} was damaged",
+        damaged.display()
+    );
+    ensure!(
+        layer_requests(&registry, &layout, before) == 1,
+        "not one layer was fetched again but {}",
+        layer_requests(&registry, &layout, before)
+    );
+    plane.wait_phase(Dialect::Alibaba, &name, "Ready").await?;
+    context.binary().verify().await?;
+    let log = std::fs::read_to_string(machine.node.dir.join("node.log"))?;
+    ensure!(log.contains("is damaged"), "the damage was not reported:\n{log}");
+    machine.workloads.remove("after").await?;
+    machine.finish().await?;
+    plane.finish().await
 }
 
 /// Kills the snapshotter, containerd or both, and starts them again.

@@ -135,13 +135,14 @@ impl Profiles {
         self.config.send_replace(Some(Ok(Arc::new(config))));
     }
 
-    /// As if a namespace had these labels.
+    /// As if namespaces had been read, and one had these labels.
     #[cfg(test)]
     pub(crate) fn know_namespace(&self, name: &str, labels: BTreeMap<String, String>) {
         let mut namespace = PartialObjectMeta::<Namespace>::default();
         namespace.metadata.name = Some(name.to_owned());
         namespace.metadata.labels = Some(labels);
         self.namespace_changed(watcher::Event::Apply(namespace));
+        self.namespace_changed(watcher::Event::InitDone);
     }
 
     /// Follows all of it until it is dropped.

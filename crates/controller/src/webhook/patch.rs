@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use imagecache_k8s_api::Effects;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// One step of a JSON patch. `add` also replaces what is there (RFC 6902, section 4.1).
@@ -26,40 +27,27 @@ impl Operation {
     }
 }
 
-/// The object's maps as they are now.
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, Value>>,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, Value>>,
-}
+/// A map whose values are read when they are needed. A struct would also be read from a list, which no pointer leads into.
+type RawMap<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The steps that make `object` have what is wanted; none when it has. `None` when the object is not shaped as objects are.
 pub(super) fn patch(object: &str, wanted: &Effects) -> Option<Vec<Operation>> {
     if wanted.is_empty() {
         return Some(Vec::new());
     }
-    let Object { metadata } = serde_json::from_str(object).ok()?;
+    let object: RawMap<'_> = serde_json::from_str(object).ok()?;
+    let metadata: RawMap<'_> = serde_json::from_str(object.get("metadata")?.get()).ok()?;
     let mut steps = Vec::new();
-    set(
-        "annotations",
-        metadata.annotations.as_ref(),
-        &wanted.annotations,
-        &mut steps,
-    );
-    set("labels", metadata.labels.as_ref(), &wanted.labels, &mut steps);
+    for (map, wanted) in [("annotations", &wanted.annotations), ("labels", &wanted.labels)] {
+        let present = metadata.get(map).map_or("null", |raw| raw.get());
+        set(map, serde_json::from_str(present).ok()?, wanted, &mut steps);
+    }
     Some(steps)
 }
 
 fn set(
     map: &str,
-    present: Option<&BTreeMap<String, Value>>,
+    present: Option<BTreeMap<String, Value>>,
     wanted: &BTreeMap<String, String>,
     steps: &mut Vec<Operation>,
 ) {
@@ -136,6 +124,13 @@ mod tests {
         for (row, object, wanted, expected) in rows {
             assert_eq!(json!(patch(&object.to_string(), wanted)), expected, "{row}");
         }
-        assert_eq!(patch("{}", &one), None);
+        for odd in [
+            "{}",
+            "[[]]",
+            r#"{ "metadata": [] }"#,
+            r#"{ "metadata": { "annotations": [] } }"#,
+        ] {
+            assert_eq!(patch(odd, &one), None, "{odd}");
+        }
     }
 }
