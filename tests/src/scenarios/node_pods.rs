@@ -190,7 +190,7 @@ pub async fn damage_after_the_pull_is_repaired(context: Context) -> Result<()> {
         .create(Dialect::Alibaba, &name, json!({ "images": [image] }))
         .await?;
     plane.wait_phase(Dialect::Alibaba, &name, "Ready").await?;
-    let mut machine = Machine::start(&context, &registry).await?;
+    let machine = Machine::start(&context, &registry).await?;
     machine.node.knows(3).await?;
     machine.workloads.deploy("before", &image, 1).await?;
     let whole = machine.exec("before", SUM).await?;
