@@ -165,6 +165,11 @@ impl Bench {
             workloads.remove(&name).await?;
         }
         workloads.finish().await?;
+        // Nothing stays in containerd's books of a snapshotter whose directory goes with this run.
+        cri::remove_sandboxes(&containerd).await?;
+        for image in [warm_up, reference, format!("{FAST}/{SANDBOX}")] {
+            cri::remove(&containerd, &image).await?;
+        }
         Ok(samples)
     }
 
