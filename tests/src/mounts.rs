@@ -7,6 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::binary::tool;
 
+/// What is mounted below a directory.
+pub fn below(dir: &Path) -> Result<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/self/mounts")?;
+    let own = format!("{}/", dir.display());
+    let paths = table.lines().filter_map(|line| line.split(' ').nth(1));
+    Ok(paths.filter(|path| path.starts_with(&own)).map(str::to_owned).collect())
+}
+
 /// Something mounted on a directory; unmounted when dropped.
 #[derive(Debug)]
 pub struct Mounted {

@@ -12,7 +12,7 @@ use crate::binary::{Binary, tool};
 use crate::containerd::Containerd;
 use crate::context::Context;
 use crate::image::digest;
-use crate::mounts::Mounted;
+use crate::mounts::{self, Mounted};
 use crate::plane::free_port;
 use crate::store;
 use crate::wait;
@@ -190,10 +190,7 @@ impl Node {
 
     /// What is mounted below a directory of the snapshotter's root.
     pub fn mounts_below(&self, directory: &str) -> Result<Vec<String>> {
-        let table = fs::read_to_string("/proc/self/mounts")?;
-        let own = format!("{}/", self.dir.join("root").join(directory).display());
-        let paths = table.lines().filter_map(|line| line.split(' ').nth(1));
-        Ok(paths.filter(|path| path.starts_with(&own)).map(str::to_owned).collect())
+        mounts::below(&self.dir.join("root").join(directory))
     }
 
     /// Fails unless every image of the store, which holds one cache, is mounted exactly once.

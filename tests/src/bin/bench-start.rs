@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use imagecache_tests::binary::{Binary, tool};
 use imagecache_tests::image::architecture;
-use imagecache_tests::mounts::Mounted;
+use imagecache_tests::mounts::{self, Mounted};
 use imagecache_tests::node::spawn;
 use imagecache_tests::plane::{client, free_port};
 use imagecache_tests::workloads::Workloads;
@@ -252,12 +252,8 @@ impl Bench {
             let _ = self.script("down", &[]);
         }
         // A snapshotter leaves its mounts to the containers that run; none does.
-        let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let below = format!("{}/", self.args.scratch.join("node").display());
-        for path in table.lines().filter_map(|line| line.split(' ').nth(1)) {
-            if path.starts_with(&below) {
-                drop(Mounted::adopt(Path::new(path)));
-            }
+        for path in mounts::below(&self.args.scratch.join("node")).unwrap_or_default() {
+            drop(Mounted::adopt(Path::new(&path)));
         }
     }
 

@@ -20,8 +20,9 @@ const DIRECTORIES: [&str; 6] = [
 const NODE: &str = "config/deploy/node";
 
 /// Reads what kubectl makes of a directory.
-async fn kustomize(context: &Context, directory: &str) -> Result<Vec<Value>> {
-    let text = tool(&context.kubectl()?.to_string_lossy(), &["kustomize", directory]).await?;
+pub(super) async fn kustomize(context: &Context, directory: &Path) -> Result<Vec<Value>> {
+    let kubectl = context.kubectl()?.to_string_lossy();
+    let text = tool(&kubectl, &["kustomize", &directory.to_string_lossy()]).await?;
     text.split("\n---\n")
         .map(|document| Ok(serde_yaml_ng::from_str(document)?))
         .collect()
@@ -33,7 +34,7 @@ fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> 
 
 pub async fn every_directory_is_accepted(context: Context) -> Result<()> {
     for directory in DIRECTORIES {
-        let objects = kustomize(&context, directory)
+        let objects = kustomize(&context, Path::new(directory))
             .await
             .with_context(|| directory.to_owned())?;
         ensure!(objects.len() > 4, "{directory} has {} objects", objects.len());
@@ -47,7 +48,7 @@ pub async fn every_directory_is_accepted(context: Context) -> Result<()> {
 
 /// What the snapshotter cannot do without: the node's own paths, mounts that reach it, and a binary that knows the flags.
 pub async fn the_node_daemonset_fits_the_node(context: Context) -> Result<()> {
-    let objects = kustomize(&context, NODE).await?;
+    let objects = kustomize(&context, Path::new(NODE)).await?;
     let set = objects
         .iter()
         .find(|object| object["kind"] == "DaemonSet")

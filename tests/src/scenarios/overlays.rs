@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::binary::tool;
 use crate::context::Context;
 use crate::scenarios::deploy::copy_manifests;
+use crate::scenarios::manifests::kustomize;
 
 /// The overlay for AWS is a complete deployment of the controller with its snapshots in EBS, and switching to it is one line.
 pub async fn aws_ebs_is_complete(context: Context) -> Result<()> {
@@ -87,11 +88,8 @@ pub async fn aws_ebs_is_complete(context: Context) -> Result<()> {
 
 /// The objects by kind.
 async fn rendered(context: &Context, dir: &Path) -> Result<BTreeMap<String, Vec<Value>>> {
-    let kubectl = context.kubectl()?.to_string_lossy().into_owned();
-    let text = tool(&kubectl, &["kustomize", &dir.to_string_lossy()]).await?;
     let mut objects: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for document in text.split("\n---\n") {
-        let object: Value = serde_yaml_ng::from_str(document)?;
+    for object in kustomize(context, dir).await? {
         let kind = object.get("kind").and_then(Value::as_str).context("no kind")?;
         objects.entry(kind.to_owned()).or_default().push(object);
     }
