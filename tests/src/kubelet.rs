@@ -110,15 +110,38 @@ impl Machine {
     /// Runs a program in the container of every pod of a Deployment; what each printed.
     pub async fn exec(&self, name: &str, command: &[&str]) -> Result<Vec<String>> {
         let mut said = Vec::new();
-        for pod in self.workloads.pods_of(name).await? {
-            let statuses = pod.status.and_then(|status| status.container_statuses);
-            let id = statuses.into_iter().flatten().find_map(|status| status.container_id);
-            let id = id.context("a pod without a container")?;
-            let id = id.trim_start_matches("containerd://");
-            let args = [&["-n", KUBELET, "task", "exec", "--exec-id", "look", id], command].concat();
+        for id in self.containers(name).await? {
+            let args = [&["-n", KUBELET, "task", "exec", "--exec-id", "look", &id], command].concat();
             said.push(self.node.containerd.ctr(&args).await?);
         }
         Ok(said)
+    }
+
+    /// The root directory of the container of every pod of a Deployment, seen from outside.
+    pub async fn roots(&self, name: &str) -> Result<Vec<PathBuf>> {
+        let tasks = self.node.containerd.ctr(&["-n", KUBELET, "task", "ls"]).await?;
+        let pid = |id: &str| {
+            let mut line = tasks.lines().find(|line| line.starts_with(id))?.split_whitespace();
+            line.nth(1)
+        };
+        let ids = self.containers(name).await?;
+        let root = |id: &String| {
+            Ok(Path::new("/proc")
+                .join(pid(id).context("a container that does not run")?)
+                .join("root"))
+        };
+        ids.iter().map(root).collect()
+    }
+
+    /// Id of the container of every pod of a Deployment.
+    async fn containers(&self, name: &str) -> Result<Vec<String>> {
+        let id = |pod: Pod| {
+            let statuses = pod.status.and_then(|status| status.container_statuses);
+            let id = statuses.into_iter().flatten().find_map(|status| status.container_id);
+            let id = id.context("a pod without a container")?;
+            Ok(id.trim_start_matches("containerd://").to_owned())
+        };
+        self.workloads.pods_of(name).await?.into_iter().map(id).collect()
     }
 
     /// Ends kubelet, removes the pods' sandboxes and images as it does, and fails unless nothing of them is left.

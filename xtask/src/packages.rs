@@ -31,6 +31,7 @@ pub const TESTS: &[Tool] = &[
     tool("mkfs.ext4", "e2fsprogs"),
     tool("mount", "mount"),
     tool("curl", "curl"),
+    tool("fincore", "util-linux-extra"),
 ];
 
 /// What `bench` compares with.

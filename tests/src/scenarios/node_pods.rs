@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 
 use super::node::{damage, layer_requests, runnable};
+use crate::binary::tool;
 use crate::compare::{Rules, same_tree};
 use crate::context::Context;
 use crate::image::Layout;
@@ -25,6 +26,9 @@ const SUM: &[&str] = &[
 /// Different images of the crowd, and pods of each.
 const IMAGES: usize = 10;
 const PODS_EACH: usize = 10;
+/// A file of each of these images that nothing reads unasked.
+const BALLAST: &str = "data/ballast";
+const BALLAST_BYTES: usize = 1 << 20;
 /// Pods that come and go together while something is killed.
 const FEW: usize = 3;
 /// A kill comes within this time after the pods: long enough for any moment of their start.
@@ -74,7 +78,7 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
         let mut own = Layer::new();
         let seed = u64::try_from(number)?;
         own.file("data/own", format!("{number}\n").as_bytes())?
-            .file("data/ballast", &noise(seed, 1 << 20))?;
+            .file(BALLAST, &noise(seed, BALLAST_BYTES))?;
         let mut layers = runnable()?;
         layers.push(own.finish()?);
         images.push((format!("crowd-{number}"), layers));
@@ -109,6 +113,9 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
                 "{tag}: {said:?}"
             );
         }
+        if let Some((tag, _)) = images.first().filter(|_| each == PODS_EACH) {
+            share_page_cache(&machine, tag).await?;
+        }
         for (tag, _) in &images {
             machine.workloads.delete(tag).await?;
         }
@@ -132,6 +139,39 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
     machine.finish().await
 }
 
+/// Fails unless a file that one pod of a Deployment reads is then in memory for all of its pods.
+async fn share_page_cache(machine: &Machine, name: &str) -> Result<()> {
+    let roots = machine.roots(name).await?;
+    let [reader, ..] = &roots[..] else {
+        bail!("{name} has no pods");
+    };
+    let resident = async || -> Result<Vec<usize>> {
+        let mut bytes = Vec::new();
+        for root in &roots {
+            let path = root.join(BALLAST);
+            let said = tool(
+                "fincore",
+                &["--bytes", "--noheadings", "--output", "RES", &path.to_string_lossy()],
+            )
+            .await?;
+            bytes.push(said.trim().parse()?);
+        }
+        Ok(bytes)
+    };
+    let before = resident().await?;
+    ensure!(
+        before.iter().all(|bytes| *bytes == 0),
+        "bytes in memory that nobody read: {before:?}"
+    );
+    ensure!(std::fs::read(reader.join(BALLAST))?.len() == BALLAST_BYTES);
+    let after = resident().await?;
+    ensure!(
+        after.iter().all(|bytes| *bytes == BALLAST_BYTES),
+        "one pod read {BALLAST_BYTES} bytes, and of those are in memory, by pod: {after:?}"
+    );
+    Ok(())
+}
+
 pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
     let (_, registry) = served(&context, &[("run", runnable()?)]).await?;
     let image = registry.image("run");
@@ -139,6 +179,7 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
     let mut machine = Machine::start(&context, &registry).await?;
     machine.node.knows(3).await?;
     machine.workloads.deploy("kept", &image, 1).await?;
+    let whole = machine.exec("kept", SUM).await?.concat();
     for round in 0..context.options.rounds {
         let name = format!("round-{round}");
         // Which moment of a start or an end is met is left to chance: the seed is the round, so that it can be run again.
@@ -147,18 +188,18 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
         tokio::time::sleep(moment(round * 2 + 1)).await;
         kill(&mut machine, round).await?;
         machine.workloads.wait_available(&name).await?;
-        let said = machine.exec(&name, &["/bin/cat", "/data/top"]).await?;
+        let said = machine.exec(&name, SUM).await?;
         ensure!(
-            said.len() == FEW && said.iter().all(|top| top == "top\n"),
-            "round {round}: {said:?}"
+            said.len() == FEW && said.iter().all(|files| *files == whole),
+            "round {round}: other files than {whole}: {said:?}"
         );
         machine.workloads.delete(&name).await?;
         tokio::time::sleep(moment(round * 2 + 2)).await;
         kill(&mut machine, round + 1).await?;
         machine.workloads.wait_gone(&name).await?;
-        let kept = machine.exec("kept", &["/bin/cat", "/data/top"]).await?;
+        let kept = machine.exec("kept", SUM).await?;
         ensure!(
-            kept == ["top\n"],
+            kept == [&*whole],
             "round {round}: the pod that ran all the time: {kept:?}"
         );
     }
