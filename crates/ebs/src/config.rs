@@ -9,6 +9,9 @@ const PER_SECOND: u32 = 1_000;
 /// The EBS user guide counts with 100 ms a request, so that 100 in flight reach the quota; some more make up for slow ones.
 const DEFAULT_IN_FLIGHT: usize = 128;
 
+/// What tells the ARN of a key from that of an alias.
+const KEY_ARN: &str = ":key/";
+
 /// The table `[local.ebs]` in the config file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,11 +59,49 @@ impl EbsConfig {
     pub(crate) fn wants_encryption(&self) -> bool {
         self.encrypted == Some(true) || self.kms_key.is_some()
     }
+
+    /// Whether a snapshot that is encrypted with `key`, or not at all, is encrypted as wanted. EC2 tells the ARN of the key itself;
+    /// which key an alias means is not known here, so any will do for that.
+    pub(crate) fn is_encrypted_as_wanted(&self, key: Option<&str>) -> bool {
+        let wanted = self.kms_key.as_deref().filter(|wanted| wanted.contains(KEY_ARN));
+        match key {
+            Some(key) => wanted.is_none_or(|wanted| wanted == key),
+            None => !self.wants_encryption(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_encrypted_as_wanted_is_used() {
+        let (one, other, alias) = (
+            "arn:aws:kms:r:1:key/one",
+            "arn:aws:kms:r:1:key/other",
+            "arn:aws:kms:r:1:alias/a",
+        );
+        for (encrypted, wanted, found, expected) in [
+            (None, None, None, true),
+            (None, None, Some(one), true),
+            (Some(true), None, None, false),
+            (Some(true), None, Some(one), true),
+            (None, Some(one), None, false),
+            (None, Some(one), Some(one), true),
+            (None, Some(one), Some(other), false),
+            (None, Some(alias), Some(other), true),
+            (None, Some(alias), None, false),
+        ] {
+            let config = EbsConfig {
+                encrypted,
+                kms_key: wanted.map(str::to_owned),
+                ..EbsConfig::default()
+            };
+            let is = config.is_encrypted_as_wanted(found);
+            assert_eq!(is, expected, "{encrypted:?} {wanted:?} {found:?}");
+        }
+    }
 
     #[test]
     fn a_snapshot_never_gets_more_than_its_quota() {

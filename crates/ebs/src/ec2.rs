@@ -38,6 +38,8 @@ pub(crate) struct Described {
     pub(crate) status: String,
     pub(crate) message: String,
     pub(crate) encrypted: bool,
+    /// ARN of the key of one that is encrypted.
+    pub(crate) kms_key: String,
     pub(crate) tags: BTreeMap<String, String>,
 }
 
@@ -243,6 +245,7 @@ fn parse_snapshot(item: &mut ScopedDecoder<'_, '_>) -> Option<Described> {
             "status" => found.status = text_of(&mut field)?,
             "statusMessage" => found.message = text_of(&mut field)?,
             "encrypted" => found.encrypted = text_of(&mut field)? == "true",
+            "kmsKeyId" => found.kms_key = text_of(&mut field)?,
             "tagSet" => {
                 while let Some(mut tag) = field.next_tag() {
                     let (mut key, mut value) = (String::new(), String::new());
@@ -302,7 +305,8 @@ mod tests {
               <requestId>59dbff89-35bd-4eac-99ed-be587EXAMPLE</requestId>
               <snapshotSet><item>
                 <snapshotId>snap-1234567890abcdef0</snapshotId><volumeId>vol-1</volumeId>
-                <status>pending</status><encrypted>true</encrypted><startTime>2013-07-15T12:00:00.000Z</startTime><progress>30%</progress>
+                <status>pending</status><encrypted>true</encrypted>
+                <kmsKeyId>arn:aws:kms:eu-central-1:111122223333:key/1</kmsKeyId><startTime>2013-07-15T12:00:00.000Z</startTime><progress>30%</progress>
                 <ownerId>111122223333</ownerId><volumeSize>15</volumeSize><description>a &amp; b</description>
                 <tagSet><item><key>Name</key><value>demo &lt;1&gt;</value></item><item><key>empty</key><value/></item></tagSet>
               </item><item><snapshotId>snap-2</snapshotId><status>error</status><statusMessage>no key</statusMessage></item></snapshotSet>
@@ -315,6 +319,7 @@ mod tests {
             status: "pending".to_owned(),
             message: String::new(),
             encrypted: true,
+            kms_key: "arn:aws:kms:eu-central-1:111122223333:key/1".to_owned(),
             tags: tags.into(),
         };
         let second = Described {
@@ -322,6 +327,7 @@ mod tests {
             status: "error".to_owned(),
             message: "no key".to_owned(),
             encrypted: false,
+            kms_key: String::new(),
             tags: BTreeMap::new(),
         };
         assert_eq!(snapshots, [first, second]);

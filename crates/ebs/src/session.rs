@@ -179,15 +179,17 @@ impl Session<'_> {
         self.calls.start(&new).await
     }
 
-    /// How EBS has a snapshot. One that is not encrypted where it must be is as good as none.
+    /// How EBS has a snapshot. One that is not encrypted as it must be is as good as none.
     pub(crate) async fn find(&self, target: &Target) -> Result<Found> {
         let Some(described) = self.calls.describe(target).await? else {
             return Ok(Found::Gone);
         };
-        if self.calls.config.wants_encryption() && !described.encrypted {
+        let key = described.encrypted.then_some(&*described.kms_key);
+        if !self.calls.config.is_encrypted_as_wanted(key) {
             tracing::warn!(
                 snapshot = target.id,
-                "the snapshot is not encrypted, and the configuration wants that"
+                key,
+                "the snapshot is not encrypted as the configuration wants it"
             );
             return Ok(Found::Gone);
         }

@@ -65,8 +65,17 @@ async fn a_parent_whose_cache_is_gone_is_left_out() {
 }
 
 #[tokio::test]
-async fn what_is_not_encrypted_is_not_used_once_encryption_is_wanted() {
+async fn what_is_not_encrypted_as_wanted_is_not_used() {
+    let key = "arn:aws:kms:eu-central-1:123456789012:key/wanted";
+    for (encrypted_before, wanted_key) in [(false, None), (false, Some(key)), (true, Some(key))] {
+        is_replaced(encrypted_before, wanted_key).await;
+    }
+}
+
+/// What was made before the configuration changed is not shared, not built upon and not gone on with.
+async fn is_replaced(encrypted_before: bool, wanted_key: Option<&str>) {
     let mut test = Test::start().await;
+    test.fake.set_encryption_by_default(encrypted_before);
     let first = test.volume(&[(1, 5)], None);
     let one = test.publish("app:1", &first).await.unwrap();
     test.ready("app:1", &first, &one);
@@ -76,7 +85,10 @@ async fn what_is_not_encrypted_is_not_used_once_encryption_is_wanted() {
     let third = test.volume(&[(3, 5)], None);
     test.publish("app:3", &third).await.unwrap_err();
     test.fake.heal();
-    test.restart(|config| config.encrypted = Some(true));
+    test.restart(|config| {
+        config.encrypted = Some(true);
+        config.kms_key = wanted_key.map(str::to_owned);
+    });
     let shared = test.publish("other:1", &first).await.unwrap();
     let second = test.volume(&[(1, 5), (2, 5)], Some(&first));
     let child = test.publish_on("app:2", &second, (&first, &one)).await;
@@ -86,7 +98,9 @@ async fn what_is_not_encrypted_is_not_used_once_encryption_is_wanted() {
         ("child", child, &second),
         ("resumed", resumed, &third),
     ] {
-        assert!(test.fake.snapshot(&published.id).unwrap().encrypted, "{name}");
+        let found = test.fake.snapshot(&published.id).unwrap();
+        assert!(found.encrypted, "{name}");
+        assert_eq!(found.kms_key.as_deref(), wanted_key, "{name}");
         assert_eq!(published.parent, None, "{name}");
         test.assert_equal(&published, manifest, name);
     }

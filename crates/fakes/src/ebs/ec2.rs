@@ -9,6 +9,7 @@ use super::account::Account;
 use super::refusal::Refusal;
 use super::snapshot::{Snapshot, Status};
 use super::tokens::PAGE_LIFETIME;
+use super::write::DEFAULT_KMS_KEY;
 use super::xml::Element;
 use crate::cloud::Reply;
 
@@ -190,6 +191,12 @@ fn item(snapshot: &Snapshot) -> Element {
         ))
         .with(Element::text("encrypted", &start.encrypted.to_string()))
         .with(Element::text("storageTier", "standard"));
+    if let Some(key) = start
+        .encrypted
+        .then(|| start.kms_key.as_deref().unwrap_or(DEFAULT_KMS_KEY))
+    {
+        item = item.with(Element::text("kmsKeyId", key));
+    }
     if !start.tags.is_empty() {
         item = item.with(Element::parent("tagSet").with_all(start.tags.iter().map(tag)));
     }

@@ -60,6 +60,8 @@ pub struct SnapshotView {
     pub parent: Option<String>,
     /// Whether its blocks are encrypted.
     pub encrypted: bool,
+    /// The key that was asked for.
+    pub kms_key: Option<String>,
     /// Text for people.
     pub description: Option<String>,
     /// What makes a repeated start the same.

@@ -143,6 +143,7 @@ impl Snapshot {
             gib: self.start.gib,
             parent: self.start.parent.clone(),
             encrypted: self.start.encrypted,
+            kms_key: self.start.kms_key.clone(),
             description: self.start.description.clone(),
             client_token: self.start.client_token.clone(),
             timeout_minutes: self.start.timeout_minutes,

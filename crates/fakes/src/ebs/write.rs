@@ -14,7 +14,7 @@ use super::{BLOCK_BYTES, OWNER};
 use crate::cloud::{Received, Reply};
 
 /// The key of an encrypted snapshot that names none.
-const DEFAULT_KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/aws-ebs";
+pub(crate) const DEFAULT_KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/aws-ebs";
 
 pub(crate) fn start(account: &mut Account, request: &Received) -> Result<Reply, Refusal> {
     let id = account.start(Start::parse(&request.body)?)?;
