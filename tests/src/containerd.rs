@@ -37,7 +37,7 @@ pub struct Containerd {
 impl Containerd {
     /// Starts containerd with everything it keeps, and its log, in `dir`.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::with_config(dir, |_| {
+        Self::with_config(dir, 2, |_| {
             "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n".to_owned()
         })
         .await
@@ -50,17 +50,17 @@ impl Containerd {
         let networks = dir.join("networks");
         std::fs::create_dir_all(&networks)?;
         std::fs::write(networks.join("10-none.conflist"), NETWORK)?;
-        Self::with_config(dir, |run| {
-            format!(
-                "[proxy_plugins.imagecache]\n  type = \"snapshot\"\n  address = {socket:?}\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_port = \"0\"\n  \
-                 sandbox_image = {sandbox_image:?}\n  restrict_oom_score_adj = true\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"imagecache\"\n  \
-                 disable_snapshot_annotations = false\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {networks:?}\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = {hosts:?}\n",
-                socket = run.join(SNAPSHOTTER_SOCKET),
-                hosts = run.join(HOSTS),
+        let (version, config): (u32, Config) = if major().await? < 2 {
+            (2, config_1)
+        } else {
+            (3, config_2)
+        };
+        Self::with_config(dir, version, |run| {
+            config(
+                &run.join(SNAPSHOTTER_SOCKET),
+                sandbox_image,
+                &networks,
+                &run.join(HOSTS),
             )
         })
         .await
@@ -162,11 +162,11 @@ impl Containerd {
         String::from_utf8_lossy(&output).into_owned()
     }
 
-    async fn with_config(dir: &Path, more: impl FnOnce(&Path) -> String) -> Result<Self> {
+    async fn with_config(dir: &Path, version: u32, more: impl FnOnce(&Path) -> String) -> Result<Self> {
         let own = tempfile::Builder::new().prefix("containerd-").tempdir_in("/tmp")?;
         let socket = own.path().join("containerd.sock");
         let text = format!(
-            "version = 2\nroot = {root:?}\nstate = {state:?}\n{more}[grpc]\n  address = {socket:?}\n",
+            "version = {version}\nroot = {root:?}\nstate = {state:?}\n{more}[grpc]\n  address = {socket:?}\n",
             root = dir.join("root"),
             state = own.path().join("state"),
             more = more(own.path()),
@@ -180,6 +180,50 @@ impl Containerd {
             run: own,
         })
     }
+}
+
+/// Writes the tables of a configuration: the snapshotter's socket, the image of sandboxes, the directories of networks and of
+/// registries' hosts.
+type Config = fn(&Path, &str, &Path, &Path) -> String;
+
+/// The first number of containerd's version.
+async fn major() -> Result<u32> {
+    let said = tool("containerd", &["--version"]).await?;
+    let version = said.split_whitespace().nth(2).unwrap_or_default();
+    let major = version.trim_start_matches('v').split('.').next().unwrap_or_default();
+    major.parse().with_context(|| format!("containerd says it is {said}"))
+}
+
+/// What docs/node.md tells users of 1.6 and 1.7 to write, and what the scenarios' pods need.
+fn config_1(socket: &Path, sandbox_image: &str, networks: &Path, hosts: &Path) -> String {
+    format!(
+        "[proxy_plugins.imagecache]\n  type = \"snapshot\"\n  address = {socket:?}\n\
+         [plugins.\"io.containerd.grpc.v1.cri\"]\n  stream_server_port = \"0\"\n  \
+         sandbox_image = {sandbox_image:?}\n  restrict_oom_score_adj = true\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  snapshotter = \"imagecache\"\n  \
+         disable_snapshot_annotations = false\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  conf_dir = {networks:?}\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = {hosts:?}\n"
+    )
+}
+
+/// The same for 2.x.
+fn config_2(socket: &Path, sandbox_image: &str, networks: &Path, hosts: &Path) -> String {
+    format!(
+        "[proxy_plugins.imagecache]\n  type = \"snapshot\"\n  address = {socket:?}\n\
+         [proxy_plugins.imagecache.exports]\n  enable_remote_snapshot_annotations = \"true\"\n\
+         [plugins.'io.containerd.cri.v1.images']\n  snapshotter = \"imagecache\"\n  \
+         disable_snapshot_annotations = false\n\
+         [plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = {sandbox_image:?}\n\
+         [plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = {hosts:?}\n\
+         [plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n\
+         [plugins.'io.containerd.cri.v1.runtime'.cni]\n  conf_dir = {networks:?}\n\
+         [plugins.'io.containerd.grpc.v1.cri']\n  stream_server_port = \"0\"\n\
+         [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n  platform = \"linux\"\n  \
+         snapshotter = \"imagecache\"\n\
+         [[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n  platform = \"linux\"\n  \
+         snapshotter = \"overlayfs\"\n"
+    )
 }
 
 /// Starts containerd and waits until it answers.

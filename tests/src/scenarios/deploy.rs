@@ -22,11 +22,11 @@ use crate::wait;
 const MANIFESTS: &str = "config/deploy";
 
 /// Where the deployment's image is in the registry; `cargo xtask image --push` puts it there.
-const IMAGE: &str = "imagecache/controller";
-const TAG: &str = "dev";
+pub(super) const IMAGE: &str = "imagecache/controller";
+pub(super) const TAG: &str = "dev";
 
 const NAMESPACE: &str = "imagecache-system";
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:imagecache-system:imagecache-controller";
+const ACCOUNT: &str = "imagecache-controller";
 const ALIBABA: Dialect = Dialect::Alibaba;
 /// The webhook's configuration, the Secret with its certificate, and the roles across the cluster, as the manifests name them.
 const WEBHOOK_KIND: &str = "mutatingwebhookconfiguration";
@@ -54,7 +54,7 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
 
 async fn works_with_its_roles(context: &Context, kubectl: &Kubectl<'_>, cluster: &Path) -> Result<()> {
     let mut limited = context.clone();
-    limited.options.kubeconfig = Some(impersonating(context, cluster)?);
+    limited.options.kubeconfig = Some(impersonating(context, cluster, (NAMESPACE, ACCOUNT))?);
     let mut layout = Layout::new(&context.dir.join("oci"))?;
     layout.add("small", &images::small()?)?;
     let registry = Registry::serve_to(&layout, "user", "password").await?;
@@ -306,7 +306,10 @@ impl Overlay {
     fn write(&self, context: &Context, cluster: &Path) -> Result<PathBuf> {
         let dir = copy_manifests(context)?.join("overlays/e2e");
         std::fs::create_dir_all(&dir)?;
-        std::fs::copy(impersonating(context, cluster)?, dir.join("kubeconfig"))?;
+        std::fs::copy(
+            impersonating(context, cluster, (NAMESPACE, ACCOUNT))?,
+            dir.join("kubeconfig"),
+        )?;
         let registry = context.registry()?;
         let literals: Vec<String> = self
             .secret
@@ -355,17 +358,17 @@ impl Overlay {
     }
 }
 
-/// The cluster's kubeconfig, every user of it acting as the deployment's service account, in its namespace.
-fn impersonating(context: &Context, cluster: &Path) -> Result<PathBuf> {
+/// The cluster's kubeconfig, every user of it acting as a service account, in its namespace.
+pub(super) fn impersonating(context: &Context, cluster: &Path, (namespace, account): (&str, &str)) -> Result<PathBuf> {
     let mut config: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(cluster)?)?;
     for user in config["users"].as_array_mut().context("the kubeconfig has no users")? {
-        user["user"]["as"] = json!(SERVICE_ACCOUNT);
+        user["user"]["as"] = json!(format!("system:serviceaccount:{namespace}:{account}"));
     }
     for entry in config["contexts"]
         .as_array_mut()
         .context("the kubeconfig has no contexts")?
     {
-        entry["context"]["namespace"] = json!(NAMESPACE);
+        entry["context"]["namespace"] = json!(namespace);
     }
     let file = context.dir.join("impersonating");
     std::fs::write(&file, serde_yaml_ng::to_string(&config)?)?;

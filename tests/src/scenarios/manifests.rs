@@ -17,7 +17,7 @@ const DIRECTORIES: [&str; 6] = [
     "config/deploy/overlays/tencent-eks",
     NODE,
 ];
-const NODE: &str = "config/deploy/node";
+pub(super) const NODE: &str = "config/deploy/node";
 
 /// Reads what kubectl makes of a directory.
 pub(super) async fn kustomize(context: &Context, directory: &Path) -> Result<Vec<Value>> {

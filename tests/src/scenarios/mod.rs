@@ -6,6 +6,7 @@ mod clouds;
 mod command_line;
 mod concurrency;
 mod crash;
+mod daemonset;
 mod deploy;
 mod ebs;
 mod filesystem;
@@ -213,6 +214,10 @@ const DEPLOY: &[Scenario] = &[
     scenario!(deploy::roles_are_enough, &[CLUSTER, Need::Kubectl]),
     scenario!(
         deploy::runs_on_a_node,
+        &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root, Need::Node]
+    ),
+    scenario!(
+        daemonset::snapshotter_runs_on_a_node,
         &[CLUSTER, Need::Kubectl, Need::Registry, Need::Root, Need::Node]
     ),
     of_one_cloud!(
