@@ -42,11 +42,25 @@ pub fn root() -> &'static Path {
 }
 
 /// `cargo` in the workspace root, the same one that started us.
+///
+/// What `cargo run` tells this program about its own package is not passed on: build scripts that look at such variables would run
+/// again whenever somebody changes between `cargo` and `cargo xtask`, and everything upon them would be compiled again.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if OF_ONE_PACKAGE
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
+
+/// How variables begin that `cargo` sets for one package.
+const OF_ONE_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 
 /// The workspace's packages, by name.
 pub fn members() -> Result<Vec<Member>> {
