@@ -24,6 +24,9 @@ const OLDEST: (u32, u32) = (1, 6);
 /// The first that takes the disk of images from `exports`.
 const EXPORTS: (u32, u32) = (2, 0);
 
+/// The first whose CRI pulls through the transfer service.
+const TRANSFER: (u32, u32) = (2, 1);
+
 /// A version, as far as we care.
 type Version = (u32, u32);
 
@@ -39,7 +42,8 @@ pub(super) fn check(host: &Host<'_>) -> Vec<Finding> {
     });
     let config = config.unwrap_or_else(|| CONFIG.into());
     let text = fs::read_to_string(&config).ok();
-    findings.extend(configured(&config, text.as_deref(), host.socket));
+    let number = version.map(|(number, _)| number);
+    findings.extend(configured(&config, text.as_deref(), host.socket, number));
     let roots = match host.containerd_root {
         Some(root) => vec![root.to_owned()],
         None => ROOTS
@@ -49,7 +53,6 @@ pub(super) fn check(host: &Host<'_>) -> Vec<Finding> {
             .collect(),
     };
     let exports = text.is_some_and(|text| text.contains("exports"));
-    let number = version.map(|(number, _)| number);
     findings.extend(roots.iter().map(|root| image_disk(root, number, exports)));
     findings
 }
@@ -94,7 +97,7 @@ fn version_finding(version: Option<&(Version, String)>) -> Finding {
     }
 }
 
-fn configured(config: &Path, text: Option<&str>, socket: &Path) -> Vec<Finding> {
+fn configured(config: &Path, text: Option<&str>, socket: &Path, version: Option<Version>) -> Vec<Finding> {
     let subject = "containerd config";
     let shown = config.display();
     // k3s overwrites what is changed there.
@@ -150,6 +153,16 @@ fn configured(config: &Path, text: Option<&str>, socket: &Path) -> Vec<Finding> 
             Grade::Bad,
             format!(
                 "take `rebase` out of `capabilities` in {change}: with it only the lowest layer comes from a cache"
+            ),
+        );
+    }
+    let transfers = version.is_some_and(|version| version >= TRANSFER) && !sets("use_local_image_pull", "true");
+    if transfers && !sets("enable_remote_snapshot_annotations", "true") {
+        add(
+            Grade::Bad,
+            format!(
+                "set `enable_remote_snapshot_annotations = \"true\"` in `[proxy_plugins.{SNAPSHOTTER}.exports]` in {change}: without it \
+                 all layers are pulled"
             ),
         );
     }
@@ -210,7 +223,7 @@ mod tests {
         let right = "[proxy_plugins.imagecache]\n  address = \"/run/imagecache/node.sock\"\n[x]\n  \
                      snapshotter = \"imagecache\"\n  disable_snapshot_annotations = false\n";
         let judge = |text: Option<&str>| -> Vec<(Grade, String)> {
-            let found = configured(Path::new("/etc/containerd/config.toml"), text, socket);
+            let found = configured(Path::new("/etc/containerd/config.toml"), text, socket, Some((1, 7)));
             found.into_iter().map(|finding| (finding.grade, finding.text)).collect()
         };
         for (name, text, expected) in [
@@ -248,11 +261,35 @@ mod tests {
                 );
             }
         }
-        let k3s = configured(Path::new(K3S_CONFIG), Some(""), socket);
+        let k3s = configured(Path::new(K3S_CONFIG), Some(""), socket, None);
         assert!(
             k3s.iter().all(|finding| finding.text.contains("config-v3.toml.tmpl")),
             "{k3s:?}"
         );
+    }
+
+    #[test]
+    fn the_transfer_service_must_say_which_image_a_layer_is_of() {
+        let socket = Path::new("/run/imagecache/node.sock");
+        let before = "[proxy_plugins.imagecache]\n  address = \"/run/imagecache/node.sock\"\n[x]\n  \
+                      snapshotter = \"imagecache\"\n  disable_snapshot_annotations = false\n";
+        for (name, version, more, expected) in [
+            ("nothing of it", Some((2, 1)), "", 1),
+            (
+                "said",
+                Some((2, 2)),
+                "enable_remote_snapshot_annotations = \"true\"\n",
+                0,
+            ),
+            ("the old way", Some((2, 1)), "use_local_image_pull = true\n", 0),
+            ("an older one", Some((2, 0)), "", 0),
+            ("an unknown one", None, "", 0),
+        ] {
+            let text = format!("{before}{more}");
+            let found = configured(Path::new("/etc/containerd/config.toml"), Some(&text), socket, version);
+            let bad = found.iter().filter(|finding| finding.grade == Grade::Bad);
+            assert_eq!(bad.count(), expected, "{name}: {found:?}");
+        }
     }
 
     #[test]
