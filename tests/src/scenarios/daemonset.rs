@@ -41,8 +41,7 @@ pub async fn snapshotter_runs_on_a_node(context: Context) -> Result<()> {
     let containerd = Containerd::with_snapshotter(&context.subdir("containerd")?, "localhost/none").await?;
     let objects = context.dir.join("objects.json");
     std::fs::write(&objects, adapted(&context, &cluster, &store, &containerd).await?)?;
-    let nodes = kubectl.run(&["get", "nodes", "-o", "name"]).await?;
-    let node = nodes.lines().next().context("the cluster has no node")?.to_owned();
+    let node = kubectl.node().await?;
     kubectl
         .run(&["label", "--overwrite", &node, &format!("{LABEL}=true")])
         .await?;

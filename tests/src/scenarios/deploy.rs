@@ -221,8 +221,7 @@ async fn cloud_runs_on_a_node<V: Vendor>(context: &Context) -> Result<()> {
 async fn deployed(context: &Context, overlay: &Overlay, image: &str) -> Result<()> {
     let cluster = context.options.kubeconfig.clone().context("needs a real cluster")?;
     let kubectl = Kubectl::new(context, &cluster)?;
-    let nodes = kubectl.run(&["get", "nodes", "-o", "name"]).await?;
-    let node = nodes.lines().next().context("the cluster has no node")?.to_owned();
+    let node = kubectl.node().await?;
     kubectl
         .run(&["label", "--overwrite", &node, "imagecache.io/store=local"])
         .await?;

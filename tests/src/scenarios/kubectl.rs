@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::binary::tool;
-use crate::context::Context;
+use crate::context::{Context, NAME_PREFIX};
 use crate::image::Layout;
 use crate::objects::Dialect;
 use crate::plane::Plane;
@@ -35,6 +35,14 @@ impl<'a> Kubectl<'a> {
         let mut all = vec![kubeconfig.as_str()];
         all.extend_from_slice(args);
         tool(&self.program.to_string_lossy(), &all).await
+    }
+
+    /// A node of the cluster, as `node/NAME`, that no other scenario brought.
+    pub async fn node(&self) -> Result<String> {
+        let nodes = self.run(&["get", "nodes", "-o", "name"]).await?;
+        let own = format!("node/{NAME_PREFIX}");
+        let found = nodes.lines().find(|name| !name.starts_with(&own));
+        Ok(found.context("the cluster has no node")?.to_owned())
     }
 }
 
