@@ -1,37 +1,33 @@
-//! Images written as an OCI layout on disk, which umoci and skopeo read and the in-process registry serves.
+//! Images that the in-process registry serves, and that umoci and skopeo read from an OCI layout.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use imagecache_fakes::image::{Blob, Compression, Format, Image, Layer, digest_of, write_layout};
 use serde_json::{Value, json};
 
-/// An OCI layout being filled.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    dir: PathBuf,
-    images: Vec<(String, Image)>,
-}
+/// Images by their tags, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Images(Vec<(String, Image)>);
 
-impl Layout {
-    /// An empty layout in a new directory.
-    pub fn new(dir: &Path) -> Result<Self> {
-        let layout = Self {
-            dir: dir.to_owned(),
-            images: Vec::new(),
-        };
-        layout.write()?;
-        Ok(layout)
+impl Images {
+    /// Images of gzip layers for this machine's platform.
+    pub fn of<L: AsRef<[Vec<u8>]>>(images: &[(&str, L)]) -> Self {
+        let mut all = Self::default();
+        for (tag, layers) in images {
+            all.add(tag, layers.as_ref());
+        }
+        all
     }
 
-    /// Adds an image of gzip layers for this machine's platform.
-    pub fn add(&mut self, tag: &str, layers: &[Vec<u8>]) -> Result<()> {
-        self.add_for(tag, layers, architecture())
+    /// Adds such an image.
+    pub fn add(&mut self, tag: &str, layers: &[Vec<u8>]) {
+        self.add_for(tag, layers, architecture());
     }
 
     /// Adds an image for another architecture.
-    pub fn add_for(&mut self, tag: &str, layers: &[Vec<u8>], architecture: &str) -> Result<()> {
-        self.push(tag, image(layers, architecture))
+    pub fn add_for(&mut self, tag: &str, layers: &[Vec<u8>], architecture: &str) {
+        self.0.push((tag.to_owned(), image(layers, architecture)));
     }
 
     /// Adds an image that says what it runs, as the one of a pod's sandbox must.
@@ -44,7 +40,8 @@ impl Layout {
         manifest["config"]["digest"] = json!(image.config.digest);
         manifest["config"]["size"] = json!(image.config.bytes.len());
         image.manifest = Blob::new(manifest.to_string(), &image.manifest.media_type);
-        self.push(tag, image)
+        self.0.push((tag.to_owned(), image));
+        Ok(())
     }
 
     /// Adds an image whose manifest gives its first layer another size than it has.
@@ -53,32 +50,25 @@ impl Layout {
         let mut manifest: Value = serde_json::from_slice(&image.manifest.bytes)?;
         manifest["layers"][0]["size"] = json!(size);
         image.manifest = Blob::new(manifest.to_string(), &image.manifest.media_type);
-        self.push(tag, image)
+        self.0.push((tag.to_owned(), image));
+        Ok(())
     }
 
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Image)> {
+        self.0.iter().map(|(tag, image)| (tag.as_str(), image))
     }
 
-    /// The images by their tags.
-    pub fn images(&self) -> impl Iterator<Item = (&str, &Image)> {
-        self.images.iter().map(|(tag, image)| (tag.as_str(), image))
+    /// One of them.
+    pub fn get(&self, tag: &str) -> Result<&Image> {
+        let found = self.iter().find(|(found, _)| *found == tag);
+        found.map(|(_, image)| image).with_context(|| format!("no image {tag}"))
     }
 
-    /// How umoci names one of the images.
-    pub fn umoci_name(&self, tag: &str) -> String {
-        format!("{}:{tag}", self.dir.display())
-    }
-
-    fn push(&mut self, tag: &str, image: Image) -> Result<()> {
-        self.images.push((tag.to_owned(), image));
-        self.write()
-    }
-
-    fn write(&self) -> Result<()> {
-        let images: Vec<_> = self.images().collect();
-        write_layout(&self.dir, &images).with_context(|| format!("cannot write {}", self.dir.display()))
+    /// Writes them as an OCI layout into a new directory.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let images: Vec<_> = self.iter().collect();
+        write_layout(dir, &images).with_context(|| format!("cannot write {}", dir.display()))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::binary::start;
 use crate::context::{Context, NAME_PREFIX};
 use crate::cri;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::node::{KUBELET, Node};
 use crate::plane::{client, free_port};
 use crate::registry::Registry;
@@ -41,9 +41,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Adds what a [`Machine`] needs to a layout that its registry serves.
-    pub fn add_sandbox(layout: &mut Layout, layers: &[Vec<u8>]) -> Result<()> {
-        layout.add_running(SANDBOX, layers, &["/bin/sleep", "1000000"])
+    /// Adds what a [`Machine`] needs to the images that its registry serves.
+    pub fn add_sandbox(images: &mut Images, layers: &[Vec<u8>]) -> Result<()> {
+        images.add_running(SANDBOX, layers, &["/bin/sleep", "1000000"])
     }
 
     /// The image of sandboxes.

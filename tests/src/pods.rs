@@ -16,7 +16,7 @@ use crate::binary::Binary;
 use crate::cloud::{Cloud, Vendor};
 use crate::context::Context;
 use crate::eci::Eci;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::objects::Dialect;
 use crate::plane::{Plane, free_port};
 use crate::registry::Registry;
@@ -69,17 +69,17 @@ impl Keeper for Local {
     const BOUND: &'static str = "imagecache.dev/cache-id";
     const NATIVE: Option<Dialect> = None;
 
-    async fn start(context: &Context) -> Result<Self> {
-        let mut layout = Layout::new(&context.dir.join("oci"))?;
+    async fn start(_context: &Context) -> Result<Self> {
+        let mut served = Images::default();
         for tag in ["a", "b", "c"] {
-            layout.add(tag, &images::small()?)?;
+            served.add(tag, &images::small()?);
         }
-        let digests = layout
-            .images()
+        let digests = served
+            .iter()
             .map(|(tag, image)| (tag.to_owned(), digest_of(&image.manifest.bytes)));
         Ok(Self {
             digests: digests.collect(),
-            registry: Registry::serve(&layout).await?,
+            registry: Registry::serve(&served).await?,
         })
     }
 

@@ -1,28 +1,37 @@
 //! The in-process registry that scenarios and the demo pull from.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use imagecache_fakes::registry::{Auth, FakeRegistry};
 
-use crate::image::Layout;
+use crate::image::Images;
 
 /// Repository that the images are in.
 const REPOSITORY: &str = "e2e";
 
-/// A registry on loopback that serves the images of a layout; it ends when dropped.
+/// A registry on loopback; it ends when dropped.
 pub struct Registry {
     inner: FakeRegistry,
     host: String,
+    /// Digests of the layers of all images, as they are fetched.
+    layers: BTreeSet<String>,
 }
 
 impl Registry {
-    /// Serves a layout to everybody.
-    pub async fn serve(layout: &Layout) -> Result<Self> {
-        Self::start(layout, Auth::Open).await
+    /// Serves images of these layers to everybody.
+    pub async fn of<L: AsRef<[Vec<u8>]>>(images: &[(&str, L)]) -> Result<Self> {
+        Self::serve(&Images::of(images)).await
     }
 
-    /// Serves a layout to one user.
-    pub async fn serve_to(layout: &Layout, user: &str, password: &str) -> Result<Self> {
-        Self::start(layout, Auth::Basic(user.into(), password.into())).await
+    /// Serves images to everybody.
+    pub async fn serve(images: &Images) -> Result<Self> {
+        Self::start(images, Auth::Open).await
+    }
+
+    /// Serves images to one user.
+    pub async fn serve_to(images: &Images, user: &str, password: &str) -> Result<Self> {
+        Self::start(images, Auth::Basic(user.into(), password.into())).await
     }
 
     /// `host:port`.
@@ -30,7 +39,7 @@ impl Registry {
         &self.host
     }
 
-    /// Reference of one of the layout's images.
+    /// Reference of one of the images.
     pub fn image(&self, tag: &str) -> String {
         format!("{}/{REPOSITORY}:{tag}", self.host)
     }
@@ -40,12 +49,28 @@ impl Registry {
         &self.inner
     }
 
-    async fn start(layout: &Layout, auth: Auth) -> Result<Self> {
+    /// How often it was asked for anything.
+    pub fn requests(&self) -> usize {
+        self.inner.requests().len()
+    }
+
+    /// How many layers were fetched, from its `since`th request on.
+    pub fn layers_fetched(&self, since: usize) -> usize {
+        let requests = self.inner.requests();
+        let asked = requests.iter().skip(since).filter(|request| request.method == "GET");
+        asked
+            .filter(|request| self.layers.iter().any(|digest| request.path.ends_with(digest.as_str())))
+            .count()
+    }
+
+    async fn start(images: &Images, auth: Auth) -> Result<Self> {
         let inner = FakeRegistry::start_with(auth).await?;
-        for (tag, image) in layout.images() {
+        let mut layers = BTreeSet::new();
+        for (tag, image) in images.iter() {
             inner.push(REPOSITORY, tag, image);
+            layers.extend(image.layers.iter().map(|layer| layer.blob.digest.clone()));
         }
         let host = inner.host();
-        Ok(Self { inner, host })
+        Ok(Self { inner, host, layers })
     }
 }

@@ -13,7 +13,7 @@ use imagecache_fakes::image::Image;
 use imagecache_fakes::registry::{Fault, FaultKind};
 use imagecache_tests::binary::tool;
 use imagecache_tests::context::{Context, Options};
-use imagecache_tests::image::Layout;
+use imagecache_tests::image::Images;
 use imagecache_tests::layer::Layer;
 use imagecache_tests::mounts::Mounted;
 use imagecache_tests::objects::Dialect;
@@ -70,11 +70,10 @@ async fn demo(binary: &Path, dir: &Path) -> Result<()> {
     };
 
     report!("1. A real image, from this machine's own programs, in a registry inside this process");
-    let mut layout = Layout::new(&dir.join("oci"))?;
-    layout.add("tools", &host_image().await?)?;
-    let registry = Registry::serve(&layout).await?;
+    let images = Images::of(&[("tools", host_image().await?)]);
+    let registry = Registry::serve(&images).await?;
     let image = registry.image("tools");
-    let (_, built) = layout.images().next().context("no image")?;
+    let built = images.get("tools")?;
     let mebibytes = built.layers.iter().map(|layer| layer.blob.bytes.len()).sum::<usize>() as f64 / f64::from(1 << 20);
     report!("   {image}: {} layers, {mebibytes:.1} MiB packed\n", built.layers.len());
 

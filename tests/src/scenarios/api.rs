@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::objects::{Dialect, messages};
 use crate::plane::Plane;
 use crate::registry::Registry;
@@ -14,10 +14,7 @@ use crate::scenarios::command_line::is_cache_id;
 use crate::scenarios::images;
 
 pub async fn both_dialects_become_ready(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    layout.add("basic", &images::basic()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?), ("basic", images::basic()?)]).await?;
     let mut plane = Plane::start(&context).await?;
     let spec = json!({ "images": [registry.image("small"), registry.image("basic")] });
     for (dialect, word) in Dialect::ALL {
@@ -41,9 +38,7 @@ pub async fn both_dialects_become_ready(context: Context) -> Result<()> {
 }
 
 pub async fn status_says_what_the_vendors_say(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?)]).await?;
     let mut plane = Plane::start(&context).await?;
     let spec = json!({ "images": [registry.image("small")], "retentionDays": 7, "imageCacheSize": 25 });
 
@@ -93,10 +88,8 @@ pub async fn status_says_what_the_vendors_say(context: Context) -> Result<()> {
 }
 
 pub async fn private_image_with_pull_secret(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
     let (user, password) = ("e2e-user", "e2e-pass/word: ü");
-    let registry = Registry::serve_to(&layout, user, password).await?;
+    let registry = Registry::serve_to(&Images::of(&[("small", images::small()?)]), user, password).await?;
     let mut plane = Plane::start(&context).await?;
     let secret_name = context.name("pull");
     let config = json!({ "auths": { registry.host(): { "username": user, "password": password } } });

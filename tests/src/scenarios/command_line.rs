@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use std::os::unix::fs::FileExt;
 
 use crate::context::Context;
-use crate::image::Layout;
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::store;
@@ -24,9 +23,7 @@ pub fn is_vendor_id(text: &str) -> bool {
 }
 
 pub async fn create_get_list_match_delete(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?)]).await?;
     let (binary, image) = (context.binary(), registry.image("small"));
 
     let id = binary.create(&image).await?;
@@ -79,9 +76,7 @@ pub async fn prints_config_without_secrets(context: Context) -> Result<()> {
 }
 
 pub async fn verify_names_damage(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("basic", &images::basic()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("basic", images::basic()?)]).await?;
     let binary = context.binary();
     binary.create(&registry.image("basic")).await?;
     binary.verify().await?;

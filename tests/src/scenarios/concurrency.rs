@@ -5,15 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::context::Context;
-use crate::image::Layout;
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::store;
 
 pub async fn two_processes_build_one_image(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("heavy", &images::heavy(51, 4, 12)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("heavy", images::heavy(51, 4, 12)?)]).await?;
     let image = registry.image("heavy");
     let reference = context.binary_over(&context.dir.join("reference"));
     let id = reference.create(&image).await?;
@@ -32,12 +29,9 @@ pub async fn two_processes_build_one_image(context: Context) -> Result<()> {
 }
 
 pub async fn deletes_race_builds(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
     let layers = images::heavy(52, 3, 8)?;
-    layout.add("victim", &layers)?;
     // Shares a layer with the victim: deleting the one must not take it from the other.
-    layout.add("bystander", &layers[..1])?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("victim", &layers[..]), ("bystander", &layers[..1])]).await?;
     let binary = context.binary();
     let bystander = binary.create(&registry.image("bystander")).await?;
     let image = registry.image("victim");

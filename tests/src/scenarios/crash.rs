@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::context::Context;
-use crate::image::Layout;
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::store;
@@ -16,9 +15,7 @@ use crate::store;
 const SPREAD: f64 = 1.2;
 
 pub async fn killed_builds_finish(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("heavy", &images::heavy(31, 4, 12)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("heavy", images::heavy(31, 4, 12)?)]).await?;
     kill_and_finish(&context, &registry.image("heavy")).await
 }
 

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use super::deploy::{self, IMAGE, TAG};
 use super::kubectl::Kubectl;
 use super::manifests::{self, NODE};
-use super::node::{layer_requests, runnable};
+use super::node::runnable;
 use crate::binary::tool;
 use crate::containerd::Containerd;
 use crate::context::Context;
-use crate::image::Layout;
 use crate::mounts::{self, Mounted};
 use crate::node::KUBELET;
 use crate::plane::free_port;
@@ -29,9 +28,7 @@ const LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 pub async fn snapshotter_runs_on_a_node(context: Context) -> Result<()> {
     let cluster = context.options.kubeconfig.clone().context("needs a real cluster")?;
     let kubectl = Kubectl::new(&context, &cluster)?;
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", runnable()?)]).await?;
     // Mounts of the pod must reach the node: what systemd makes shared on most nodes is so here whatever the machine.
     let store = context.subdir("store")?;
     let _shared = Mounted::mount(&["--bind", &store.to_string_lossy()], &store).await?;
@@ -46,7 +43,7 @@ pub async fn snapshotter_runs_on_a_node(context: Context) -> Result<()> {
         .run(&["label", "--overwrite", &node, &format!("{LABEL}=true")])
         .await?;
     kubectl.run(&["apply", "-f", &objects.to_string_lossy()]).await?;
-    let outcome = serves(&kubectl, &node, &containerd, (&layout, &registry)).await;
+    let outcome = serves(&kubectl, &node, &containerd, &registry).await;
     if outcome.is_err() {
         let pods = ["-n", NAMESPACE, "describe", "pods"];
         let log = ["-n", NAMESPACE, "logs", "daemonset/imagecache-node"];
@@ -119,12 +116,7 @@ async fn adapted(context: &Context, cluster: &Path, store: &Path, containerd: &C
     Ok(text)
 }
 
-async fn serves(
-    kubectl: &Kubectl<'_>,
-    node: &str,
-    containerd: &Containerd,
-    (layout, registry): (&Layout, &Registry),
-) -> Result<()> {
+async fn serves(kubectl: &Kubectl<'_>, node: &str, containerd: &Containerd, registry: &Registry) -> Result<()> {
     let rollout = [
         "-n",
         NAMESPACE,
@@ -135,9 +127,9 @@ async fn serves(
     ];
     kubectl.run(&rollout).await?;
     let image = registry.image("run");
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     containerd.pull(&image).await?;
-    let fetched = layer_requests(registry, layout, before);
+    let fetched = registry.layers_fetched(before);
     ensure!(
         fetched == 0,
         "{fetched} layers were fetched although a cache holds them"

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cloud::{Cloud, Vendor};
 use crate::context::Context;
 use crate::eci::Eci;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane, free_port};
 use crate::pods::pod;
@@ -55,9 +55,7 @@ pub async fn roles_are_enough(context: Context) -> Result<()> {
 async fn works_with_its_roles(context: &Context, kubectl: &Kubectl<'_>, cluster: &Path) -> Result<()> {
     let mut limited = context.clone();
     limited.options.kubeconfig = Some(impersonating(context, cluster, (NAMESPACE, ACCOUNT))?);
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve_to(&layout, "user", "password").await?;
+    let registry = Registry::serve_to(&Images::of(&[("small", images::small()?)]), "user", "password").await?;
     let secret = context.name("pull");
     let server = format!("--docker-server={}", registry.host());
     kubectl
@@ -184,9 +182,7 @@ pub async fn runs_on_a_node(context: Context) -> Result<()> {
         volumes: vec![json!({ "name": "store", "hostPath": { "path": store, "type": "DirectoryOrCreate" } })],
         secret: Vec::new(),
     };
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?)]).await?;
     deployed(&context, &overlay, &registry.image("small")).await
 }
 

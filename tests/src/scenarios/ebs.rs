@@ -11,7 +11,6 @@ use serde_json::json;
 use crate::binary::{Binary, tool_with};
 use crate::context::Context;
 use crate::ebs::{Ebs, JOURNALS, fresh_binary, journalled, same_bytes};
-use crate::image::Layout;
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane};
 use crate::registry::Registry;
@@ -26,16 +25,13 @@ const PUT_LATENCY: Duration = Duration::from_millis(30);
 const COMPLETION_LAG: Duration = Duration::from_secs(2);
 
 /// An image of some forty blocks.
-async fn image(context: &Context) -> Result<Registry> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
+async fn image() -> Result<Registry> {
     let layers = images::heavy(61, 4, 6)?;
-    layout.add("base", &layers[..3])?;
-    layout.add("more", &layers)?;
-    Registry::serve(&layout).await
+    Registry::of(&[("base", &layers[..3]), ("more", &layers[..])]).await
 }
 
 pub async fn comes_back_byte_equal(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let ebs = Ebs::start(Duration::ZERO).await?;
     let binary = fresh_binary(&context, &ebs, "store");
     let id = binary.create(&registry.image("base")).await?;
@@ -73,7 +69,7 @@ pub async fn comes_back_byte_equal(context: Context) -> Result<()> {
 }
 
 pub async fn coldsnap_downloads_the_same(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let ebs = Ebs::start(Duration::ZERO).await?;
     let binary = fresh_binary(&context, &ebs, "store");
     let mut parent = None;
@@ -98,7 +94,7 @@ pub async fn coldsnap_downloads_the_same(context: Context) -> Result<()> {
 }
 
 pub async fn status_names_the_snapshot(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let ebs = Ebs::start(Duration::ZERO).await?;
     // As after AWS took its time.
     ebs.fake.set_completion_lag(Duration::from_secs(2));
@@ -149,7 +145,7 @@ pub async fn status_names_the_snapshot(context: Context) -> Result<()> {
 /// Kills uploads from before the first block to after the last; every third has a parent, and for every third AWS takes its
 /// time to complete the snapshot.
 pub async fn killed_uploads_go_on(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let ebs = Ebs::start(PUT_LATENCY).await?;
     let (plain, child) = (Expected::whole(&context, &ebs, &registry).await?, {
         Expected::on_top(&context, &ebs, &registry).await?
@@ -332,7 +328,7 @@ async fn delete_all(ebs: &Ebs, binary: &Binary, id: &str) -> Result<()> {
 }
 
 pub async fn faults_are_waited_out(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let image = registry.image("base");
     let ebs = Ebs::start(Duration::ZERO).await?;
     let timed_out = Fault::Refuse {
@@ -382,7 +378,7 @@ pub async fn faults_are_waited_out(context: Context) -> Result<()> {
 }
 
 pub async fn refusals_are_said_at_once(context: Context) -> Result<()> {
-    let registry = image(&context).await?;
+    let registry = image().await?;
     let image = registry.image("base");
     let ebs = Ebs::start(Duration::ZERO).await?;
     for (action, fault, words) in [

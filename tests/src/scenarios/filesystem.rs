@@ -8,7 +8,7 @@ use crate::binary::tool;
 use crate::compare::{Rules, same_tree};
 use crate::containerd::Containerd;
 use crate::context::Context;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::mounts::Mounted;
 use crate::registry::Registry;
 use crate::scenarios::images;
@@ -31,10 +31,10 @@ pub async fn links_below_equal_umoci(context: Context) -> Result<()> {
 }
 
 async fn equals_umoci(context: &Context, tag: &str, layers: &[Vec<u8>]) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add(tag, layers)?;
-    let registry = Registry::serve(&layout).await?;
-    let bundle = umoci_unpack(&layout.umoci_name(tag), &context.dir).await?;
+    let (images, layout) = (Images::of(&[(tag, layers)]), context.dir.join("oci"));
+    images.write(&layout)?;
+    let registry = Registry::serve(&images).await?;
+    let bundle = umoci_unpack(&format!("{}:{tag}", layout.display()), &context.dir).await?;
     let ours = mount_image(context, &registry.image(tag)).await?;
     same_tree(
         ("the mount", ours.path()),
@@ -44,7 +44,6 @@ async fn equals_umoci(context: &Context, tag: &str, layers: &[Vec<u8>]) -> Resul
 }
 
 pub async fn cross_layer_cases_equal_containerd(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
     let rows = [
         ("basic", images::basic()?, Rules::EXACT),
         ("whiteouts", images::whiteouts()?, Rules::EXACT),
@@ -57,10 +56,7 @@ pub async fn cross_layer_cases_equal_containerd(context: Context) -> Result<()> 
             },
         ),
     ];
-    for (tag, layers, _) in &rows {
-        layout.add(tag, layers)?;
-    }
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&rows.each_ref().map(|(tag, layers, _)| (*tag, layers))).await?;
     let containerd = Containerd::start(&context.subdir("containerd")?).await?;
     for (tag, _, rules) in rows {
         let theirs = context.subdir(&format!("theirs-{tag}"))?;
@@ -72,12 +68,13 @@ pub async fn cross_layer_cases_equal_containerd(context: Context) -> Result<()> 
 }
 
 pub async fn fsck_accepts_every_image(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("basic", &images::basic()?)?;
-    layout.add("whiteouts", &images::whiteouts()?)?;
-    layout.add("cross", &images::cross_layer()?)?;
-    layout.add("linked", &images::linked_below()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[
+        ("basic", images::basic()?),
+        ("whiteouts", images::whiteouts()?),
+        ("cross", images::cross_layer()?),
+        ("linked", images::linked_below()?),
+    ])
+    .await?;
     let binary = context.binary();
     for tag in ["basic", "whiteouts", "cross", "linked"] {
         let id = binary.create(&registry.image(tag)).await?;
@@ -92,10 +89,7 @@ pub async fn fsck_accepts_every_image(context: Context) -> Result<()> {
 }
 
 pub async fn exported_volume_mounts_plainly(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("basic", &images::basic()?)?;
-    layout.add("heavy", &images::heavy(21, 2, 3)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("basic", images::basic()?), ("heavy", images::heavy(21, 2, 3)?)]).await?;
     let binary = context.binary();
     let id = binary
         .run(&["create", "--wait", &registry.image("basic"), &registry.image("heavy")])

@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::image::Layout;
 use crate::mounts;
 use crate::objects::{Dialect, messages};
 use crate::plane::{BUILD_LIMIT, Plane};
@@ -21,9 +20,7 @@ const LEFT_MIB: u64 = 24;
 const ALIBABA: Dialect = Dialect::Alibaba;
 
 pub async fn completes_once_there_is_room(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("heavy", &images::heavy(41, 3, 16)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("heavy", images::heavy(41, 3, 16)?)]).await?;
     let disk = mounts::small_filesystem(&context.dir, DISK_MIB).await?;
     let filler = disk.path().join("filler");
     let fill = mounts::free_bytes(disk.path())?.saturating_sub(LEFT_MIB << 20);

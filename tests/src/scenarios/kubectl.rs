@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::binary::tool;
 use crate::context::{Context, NAME_PREFIX};
-use crate::image::Layout;
 use crate::objects::Dialect;
 use crate::plane::Plane;
 use crate::registry::Registry;
@@ -47,9 +46,7 @@ impl<'a> Kubectl<'a> {
 }
 
 pub async fn vendor_pages_hold(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?)]).await?;
     let plane = Plane::start(&context).await?;
     let kubeconfig = plane.kubeconfig().clone();
     let kubectl = Kubectl::new(&context, &kubeconfig)?;

@@ -7,7 +7,6 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::image::Layout;
 use crate::mounts::{Mounted, is_mounted};
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane};
@@ -18,9 +17,7 @@ use crate::{compare, layer, store, wait};
 const ALIBABA: Dialect = Dialect::Alibaba;
 
 pub async fn deleted_while_building(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("heavy", &images::heavy(11, 3, 24)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("heavy", images::heavy(11, 3, 24)?)]).await?;
     let mut plane = Plane::start(&context).await?;
     let name = context.name("deleted");
     for _ in 0..context.options.rounds {
@@ -55,10 +52,7 @@ pub async fn deleted_while_building(context: Context) -> Result<()> {
 }
 
 pub async fn changed_spec_builds_anew(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    layout.add("basic", &images::basic()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?), ("basic", images::basic()?)]).await?;
     let mut plane = Plane::start(&context).await?;
     let name = context.name("changed");
     plane
@@ -93,9 +87,7 @@ pub async fn changed_spec_builds_anew(context: Context) -> Result<()> {
 }
 
 pub async fn restarted_at_any_moment(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("heavy", &images::heavy(12, 3, 16)?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("heavy", images::heavy(12, 3, 16)?)]).await?;
     let mut plane = Plane::start(&context).await?;
     for round in 0..context.options.rounds {
         let name = context.name(&format!("restarted-{round}"));
@@ -115,9 +107,7 @@ pub async fn restarted_at_any_moment(context: Context) -> Result<()> {
 }
 
 pub async fn state_survives_a_restart(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("small", images::small()?)]).await?;
     let mut plane = Plane::start(&context).await?;
     let name = context.name("survives");
     plane
@@ -140,12 +130,10 @@ pub async fn state_survives_a_restart(context: Context) -> Result<()> {
 }
 
 pub async fn delete_leaves_a_mount_alone(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
     let content = layer::noise(5, 3 << 20);
     let mut one = layer::Layer::new();
     one.dir("data")?.file("data/file", &content)?;
-    layout.add("mounted", &[one.finish()?])?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("mounted", [one.finish()?])]).await?;
     let mut plane = Plane::start(&context).await?;
     let (name, image) = (context.name("mounted"), registry.image("mounted"));
     plane.create(ALIBABA, &name, json!({ "images": [image] })).await?;

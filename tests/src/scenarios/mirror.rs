@@ -1,9 +1,9 @@
 //! `imagecache node --mirror` behind a real containerd: images start while their registry is away, for whom they may.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::context::Context;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::node::Node;
 use crate::registry::Registry;
 use crate::scenarios::node::runnable;
@@ -14,18 +14,12 @@ const PASSWORD: &str = "hunter2";
 /// Prints a file of the topmost layer.
 const SCRIPT: &str = "cat /data/top";
 
-fn layout(context: &Context) -> Result<Layout> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    Ok(layout)
-}
-
 pub async fn public_image_starts_without_its_registry(context: Context) -> Result<()> {
-    let layout = layout(&context)?;
-    let registry = Registry::serve(&layout).await?;
+    let images = Images::of(&[("run", runnable()?)]);
+    let registry = Registry::serve(&images).await?;
     let (host, image) = (registry.host().to_owned(), registry.image("run"));
     // The same image, as one platform of an index.
-    let (_, built) = layout.images().next().context("no image")?;
+    let built = images.get("run")?;
     let index = imagecache_fakes::image::index(&[built]).digest;
     let multi = registry.fake().push_index("e2e", "multi", &[built]);
     for reference in [&image, &multi] {
@@ -50,7 +44,7 @@ pub async fn public_image_starts_without_its_registry(context: Context) -> Resul
 }
 
 pub async fn private_image_starts_for_who_may_have_it(context: Context) -> Result<()> {
-    let registry = Registry::serve_to(&layout(&context)?, USER, PASSWORD).await?;
+    let registry = Registry::serve_to(&Images::of(&[("run", runnable()?)]), USER, PASSWORD).await?;
     let (host, image) = (registry.host().to_owned(), registry.image("run"));
     let secret = context.dir.join("secret.json");
     let auths = serde_json::json!({ "auths": { &host: { "username": USER, "password": PASSWORD } } });

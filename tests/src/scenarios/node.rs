@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, ensure};
 use crate::binary::tool;
 use crate::compare::{Rules, same_tree};
 use crate::context::Context;
-use crate::image::Layout;
 use crate::layer::{Attributes, Layer, noise};
 use crate::node::{KUBELET, Node};
 use crate::registry::Registry;
@@ -86,31 +85,16 @@ pub(super) fn runnable() -> Result<Vec<Vec<u8>>> {
     Ok(vec![low.finish()?, middle.finish()?, top.finish()?])
 }
 
-/// Blobs of layers that the registry was asked for, from its `since`th request on.
-pub(super) fn layer_requests(registry: &Registry, layout: &Layout, since: usize) -> usize {
-    let layers: BTreeSet<String> = layout
-        .images()
-        .flat_map(|(_, image)| image.layers.iter().map(|layer| layer.blob.digest.clone()))
-        .collect();
-    let requests = registry.fake().requests();
-    let asked = requests.iter().skip(since).filter(|request| request.method == "GET");
-    asked
-        .filter(|request| layers.iter().any(|digest| request.path.ends_with(digest.as_str())))
-        .count()
-}
-
 pub async fn cached_image_starts_without_its_layers(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     let node = Node::start(&context).await?;
     context.binary().create(&image).await?;
     node.knows(3).await?;
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     node.containerd.pull(&image).await?;
     ensure!(
-        layer_requests(&registry, &layout, before) == 0,
+        registry.layers_fetched(before) == 0,
         "layers were fetched although a cache holds them"
     );
     node.has_each_image_mounted_once()?;
@@ -133,11 +117,8 @@ pub async fn cached_image_starts_without_its_layers(context: Context) -> Result<
 }
 
 pub async fn uncached_and_half_cached_images_work(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
     let layers = runnable()?;
-    layout.add("whole", &layers)?;
-    layout.add("half", layers.get(..1).unwrap_or_default())?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("whole", &layers[..]), ("half", layers.get(..1).unwrap_or_default())]).await?;
     let node = Node::start(&context).await?;
     // Nothing is cached.
     let whole = registry.image("whole");
@@ -171,11 +152,7 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
             },
         ),
     ];
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    for (tag, layers, _) in &rows {
-        layout.add(tag, layers)?;
-    }
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&rows.each_ref().map(|(tag, layers, _)| (*tag, layers))).await?;
     let node = Node::start(&context).await?;
     let mut known = BTreeSet::new();
     for (tag, layers, rules) in &rows {
@@ -183,12 +160,9 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
         context.binary().create(&image).await?;
         known.extend((1..=layers.len()).map(|count| layers.get(..count)));
         node.knows(known.len()).await?;
-        let before = registry.fake().requests().len();
+        let before = registry.requests();
         node.containerd.pull(&image).await?;
-        ensure!(
-            layer_requests(&registry, &layout, before) == 0,
-            "layers of {tag} were fetched"
-        );
+        ensure!(registry.layers_fetched(before) == 0, "layers of {tag} were fetched");
         let ours = node.mount(layers, &context.dir.join(format!("ours-{tag}"))).await?;
         let plain = node
             .containerd
@@ -234,9 +208,7 @@ find /data -type f | sort | while read -r file; do sha256sum "$file"; done
 "#;
 
 pub async fn writes_behave_as_on_overlayfs(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     let node = Node::start(&context).await?;
     context.binary().create(&image).await?;
@@ -278,9 +250,7 @@ pub async fn writes_behave_as_on_overlayfs(context: Context) -> Result<()> {
 }
 
 pub async fn survives_kills(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     let id = context.binary().create(&image).await?;
     let mut node = Node::start(&context).await?;
@@ -371,22 +341,17 @@ pub(super) fn damage(store: &Path) -> Result<PathBuf> {
 }
 
 pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
     let layers = runnable()?;
-    layout.add("run", &layers)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", &layers)]).await?;
     let image = registry.image("run");
     context.binary().create(&image).await?;
     let node = Node::start(&context).await?;
     node.knows(3).await?;
     // After the snapshotter found the layer sound.
     let damaged = damage(context.binary().store())?;
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     node.containerd.pull(&image).await?;
-    ensure!(
-        layer_requests(&registry, &layout, before) > 0,
-        "the damaged layer was not pulled"
-    );
+    ensure!(registry.layers_fetched(before) > 0, "the damaged layer was not pulled");
     let plain = node.containerd.mount(&image, &context.dir.join("plain")).await?;
     let ours = node.mount(&layers, &context.dir.join("ours")).await?;
     ensure!(
@@ -408,9 +373,7 @@ pub async fn damaged_layer_is_pulled(context: Context) -> Result<()> {
 }
 
 pub async fn exported_volume_serves_layers(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("run", &runnable()?)?;
-    let registry = Registry::serve(&layout).await?;
+    let registry = Registry::of(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     let binary = context.binary();
     let id = binary.create(&image).await?;
@@ -419,10 +382,10 @@ pub async fn exported_volume_serves_layers(context: Context) -> Result<()> {
     let mut node = Node::start_with(&context, &volume).await?;
     binary.run(&["export", &id, &volume.to_string_lossy()]).await?;
     node.knows(3).await?;
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     node.containerd.pull(&image).await?;
     ensure!(
-        layer_requests(&registry, &layout, before) == 0,
+        registry.layers_fetched(before) == 0,
         "layers were fetched although the volume holds them"
     );
     ensure!(node.script(&image, &context.name("volume"), "cat /data/top").await? == "top\n");

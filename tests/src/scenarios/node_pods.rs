@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 
-use super::node::{damage, layer_requests, runnable};
+use super::node::{damage, runnable};
 use crate::binary::tool;
 use crate::compare::{Rules, same_tree};
 use crate::context::Context;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::kubelet::Machine;
 use crate::layer::{Layer, noise};
 use crate::objects::Dialect;
@@ -35,16 +35,16 @@ const FEW: usize = 3;
 const MOMENTS: Duration = Duration::from_millis(1_500);
 
 pub async fn a_pod_starts_without_its_layers(context: Context) -> Result<()> {
-    let (layout, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let registry = served(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     context.binary().create(&image).await?;
     let mut machine = Machine::start(&context, &registry).await?;
     machine.node.knows(3).await?;
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     let took = machine.workloads.deploy("one", &image, 1).await?;
     report!("    available after {:.2} s", took.as_secs_f64());
     ensure!(
-        layer_requests(&registry, &layout, before) == 0,
+        registry.layers_fetched(before) == 0,
         "layers were fetched although a cache holds them"
     );
     ensure!(machine.exec("one", &["/bin/cat", "/data/top"]).await? == ["top\n"]);
@@ -56,7 +56,7 @@ pub async fn a_pod_starts_without_its_layers(context: Context) -> Result<()> {
 }
 
 pub async fn a_pod_starts_while_its_registry_is_away(context: Context) -> Result<()> {
-    let (_, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let registry = served(&[("run", runnable()?)]).await?;
     let (image, sandbox) = (registry.image("run"), Machine::sandbox(&registry));
     for each in [&image, &sandbox] {
         context.binary().create(each).await?;
@@ -87,14 +87,14 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
         .iter()
         .map(|(tag, layers)| (tag.as_str(), layers.clone()))
         .collect();
-    let (layout, registry) = served(&context, &named).await?;
+    let registry = served(&named).await?;
     for (tag, _) in &images {
         context.binary().create(&registry.image(tag)).await?;
     }
     let mut machine = Machine::start(&context, &registry).await?;
     // Three layers that all have, and each image's own.
     machine.node.knows(3 + IMAGES).await?;
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     let mut took = Vec::new();
     for each in [1, PODS_EACH] {
         let start = std::time::Instant::now();
@@ -131,7 +131,7 @@ pub async fn a_hundred_pods_share_ten_images(context: Context) -> Result<()> {
         many.as_secs_f64()
     );
     ensure!(
-        layer_requests(&registry, &layout, before) == 0,
+        registry.layers_fetched(before) == 0,
         "layers were fetched although a cache holds them"
     );
     let names = images.iter().map(|(tag, _)| registry.image(tag)).collect();
@@ -173,7 +173,7 @@ async fn share_page_cache(machine: &Machine, name: &str) -> Result<()> {
 }
 
 pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
-    let (_, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let registry = served(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     context.binary().create(&image).await?;
     let mut machine = Machine::start(&context, &registry).await?;
@@ -223,7 +223,7 @@ pub async fn killed_while_pods_come_and_go(context: Context) -> Result<()> {
 }
 
 pub async fn damage_after_the_pull_is_repaired(context: Context) -> Result<()> {
-    let (layout, registry) = served(&context, &[("run", runnable()?)]).await?;
+    let registry = served(&[("run", runnable()?)]).await?;
     let image = registry.image("run");
     let mut plane = Plane::start(&context).await?;
     let name = context.name("damaged");
@@ -237,7 +237,7 @@ pub async fn damage_after_the_pull_is_repaired(context: Context) -> Result<()> {
     let whole = machine.exec("before", SUM).await?;
     machine.workloads.remove("before").await?;
     // containerd has the image, so kubelet pulls nothing: the snapshotter must see it by itself, and the controller mend it.
-    let before = registry.fake().requests().len();
+    let before = registry.requests();
     let damaged = damage(context.binary().store())?;
     machine.workloads.deploy("after", &image, 1).await?;
     ensure!(
@@ -246,9 +246,9 @@ pub async fn damage_after_the_pull_is_repaired(context: Context) -> Result<()> {
         damaged.display()
     );
     ensure!(
-        layer_requests(&registry, &layout, before) == 1,
+        registry.layers_fetched(before) == 1,
         "not one layer was fetched again but {}",
-        layer_requests(&registry, &layout, before)
+        registry.layers_fetched(before)
     );
     plane.wait_phase(Dialect::Alibaba, &name, "Ready").await?;
     context.binary().verify().await?;
@@ -278,7 +278,7 @@ async fn kill(machine: &mut Machine, round: u32) -> Result<()> {
 }
 
 pub async fn big_images_run(context: Context) -> Result<()> {
-    let (_, sandboxes) = served(&context, &[("run", runnable()?)]).await?;
+    let sandboxes = served(&[("run", runnable()?)]).await?;
     let image = format!("{}/java:17", context.registry()?);
     context.binary().create(&image).await?;
     let machine = Machine::start(&context, &sandboxes).await?;
@@ -317,12 +317,8 @@ pub async fn big_images_run(context: Context) -> Result<()> {
 }
 
 /// Serves images, and the one of sandboxes, whose layer is the lowest of them all.
-async fn served(context: &Context, images: &[(&str, Vec<Vec<u8>>)]) -> Result<(Layout, Registry)> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    for (tag, layers) in images {
-        layout.add(tag, layers)?;
-    }
-    Machine::add_sandbox(&mut layout, runnable()?.get(..1).unwrap_or_default())?;
-    let registry = Registry::serve(&layout).await?;
-    Ok((layout, registry))
+async fn served(images: &[(&str, Vec<Vec<u8>>)]) -> Result<Registry> {
+    let mut all = Images::of(images);
+    Machine::add_sandbox(&mut all, runnable()?.get(..1).unwrap_or_default())?;
+    Registry::serve(&all).await
 }

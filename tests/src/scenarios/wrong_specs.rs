@@ -6,7 +6,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, List
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::image::Layout;
+use crate::image::Images;
 use crate::objects::Dialect;
 use crate::plane::{BUILD_LIMIT, Plane};
 use crate::registry::Registry;
@@ -21,12 +21,11 @@ struct Row {
 }
 
 pub async fn each_gives_one_clear_message(context: Context) -> Result<()> {
-    let mut layout = Layout::new(&context.dir.join("oci"))?;
-    layout.add("small", &images::small()?)?;
-    layout.add_for("elsewhere", &images::small()?, "s390x")?;
-    layout.add_claiming("too-large", &images::small()?, 21 << 30)?;
-    let registry = Registry::serve(&layout).await?;
-    let private = Registry::serve_to(&layout, "somebody", "else").await?;
+    let mut served = Images::of(&[("small", images::small()?)]);
+    served.add_for("elsewhere", &images::small()?, "s390x");
+    served.add_claiming("too-large", &images::small()?, 21 << 30)?;
+    let registry = Registry::serve(&served).await?;
+    let private = Registry::serve_to(&served, "somebody", "else").await?;
     let mut plane = Plane::start(&context).await?;
     let malformed = context.name("malformed");
     let secrets = secrets(&plane)?;

@@ -3,7 +3,7 @@
 use imagecache_tests::binary::tool;
 use imagecache_tests::compare::{Rules, same_tree};
 use imagecache_tests::containerd::Containerd;
-use imagecache_tests::image::Layout;
+use imagecache_tests::image::Images;
 use imagecache_tests::registry::Registry;
 use imagecache_tests::scenarios::images;
 
@@ -11,12 +11,13 @@ use imagecache_tests::scenarios::images;
 #[ignore = "needs root, umoci and containerd"]
 async fn umoci_and_containerd_agree() {
     let dir = tempfile::tempdir().expect("tempdir");
-    let mut layout = Layout::new(&dir.path().join("oci")).expect("layout");
-    layout.add("basic", &images::basic().expect("basic")).expect("add");
-    layout
-        .add("whiteouts", &images::whiteouts().expect("whiteouts"))
-        .expect("add");
-    let registry = Registry::serve(&layout).await.expect("registry");
+    let served = Images::of(&[
+        ("basic", images::basic().expect("basic")),
+        ("whiteouts", images::whiteouts().expect("whiteouts")),
+    ]);
+    let layout = dir.path().join("oci");
+    served.write(&layout).expect("layout");
+    let registry = Registry::serve(&served).await.expect("registry");
     let containerd = Containerd::start(dir.path()).await.expect("containerd");
     for tag in ["basic", "whiteouts"] {
         let mounted = containerd
@@ -26,7 +27,12 @@ async fn umoci_and_containerd_agree() {
         let bundle = dir.path().join(format!("bundle-{tag}"));
         tool(
             "umoci",
-            &["unpack", "--image", &layout.umoci_name(tag), &bundle.to_string_lossy()],
+            &[
+                "unpack",
+                "--image",
+                &format!("{}:{tag}", layout.display()),
+                &bundle.to_string_lossy(),
+            ],
         )
         .await
         .expect(tag);
