@@ -1,4 +1,7 @@
-//! The two calls that the EBS direct APIs leave to EC2. `aws-sdk-ec2` has hundreds and takes minutes to compile.
+//! The two calls that the EBS direct APIs leave to EC2.
+//!
+//! `aws-sdk-ec2` has hundreds of them: 1.247 took 12 minutes of two cores and 7.6 GiB of memory to compile with optimisation, this
+//! whole crate less than one minute, on the same machine. Signing, transport and XML are the SDK's own crates all the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
