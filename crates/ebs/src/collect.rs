@@ -12,7 +12,7 @@ use imagecache_core::Phase;
 
 use crate::calls::Calls;
 use crate::ec2::Described;
-use crate::journal;
+use crate::journal::{self, Header, Progress};
 use crate::tags;
 
 /// Removes what is not needed.
@@ -38,6 +38,9 @@ pub(crate) async fn collect(calls: &Calls, owner: &str, store: &DirectoryStore) 
     Ok(done)
 }
 
+/// Every journal: the cache's id, and what it claims.
+type Journals = Vec<(String, Option<Header>, Progress)>;
+
 /// What is needed.
 #[derive(Debug, Default)]
 struct Claims {
@@ -50,7 +53,12 @@ impl Claims {
     /// stops it all: what it needs is unknown.
     fn read(store: &DirectoryStore) -> Result<Self> {
         let uploads = store.uploads()?;
-        let before = journal::all(&uploads)?;
+        Self::gather(store, &uploads, &mut || journal::all(&uploads))
+    }
+
+    /// The same with another way to read the journals in `uploads`.
+    fn gather(store: &DirectoryStore, uploads: &Path, journals: &mut dyn FnMut() -> Result<Journals>) -> Result<Self> {
+        let before = journals()?;
         let mut claims = Self::default();
         let mut unfinished = BTreeSet::new();
         for id in store.cache_ids()? {
@@ -63,9 +71,9 @@ impl Claims {
                 claims.snapshots.extend(published.parent);
             }
         }
-        let after = journal::all(&uploads)?;
+        let after = journals()?;
         for (cache, header, progress) in before.into_iter().chain(after) {
-            if !unfinished.contains(&cache) && remove_unused(store, &uploads, &cache)? {
+            if !unfinished.contains(&cache) && remove_unused(store, uploads, &cache)? {
                 continue;
             }
             claims.snapshots.extend(progress.snapshot.map(|started| started.id));
@@ -136,7 +144,12 @@ fn unneeded(listed: &[Described], claims: &Claims) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use imagecache_blocks::{Durability, RecordChange, SnapshotId, SpecRecord};
+    use imagecache_core::{CacheId, CacheKey, CacheSpec, CacheState, Digest, ImageRef};
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::journal::Journal;
 
     /// `id`, its parent, its token.
     fn snapshot((id, parent, token): &(&str, &str, &str)) -> Described {
@@ -188,5 +201,39 @@ mod tests {
             };
             assert_eq!(unneeded(&listed, &claims), expected, "{name}");
         }
+    }
+
+    /// A cache that is being built.
+    fn building(store: &DirectoryStore, name: &str) -> CacheId {
+        let spec = CacheSpec::new(vec![ImageRef::parse(name).unwrap()]);
+        let state = CacheState::requested(&CacheKey::new(name, &spec), &spec, Timestamp::UNIX_EPOCH);
+        let (id, record) = (state.id.clone(), SpecRecord::from(&spec));
+        let record = CacheRecord::new(state, record, "build".to_owned());
+        let change = |_| (RecordChange::Write(Box::new(record), Durability::Durable), ());
+        store.update_record(&id, change).unwrap();
+        id
+    }
+
+    /// An upload claims a snapshot after the journals were read, and the cache that had it goes before the records are.
+    #[test]
+    fn what_is_claimed_while_the_records_are_read_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(dir.path()).unwrap();
+        let cache = building(&store, "other:1");
+        let uploads = store.uploads().unwrap();
+        let manifest = SnapshotId::of(0, &[]);
+        let (index, at) = (Digest::sha256_of(b"index"), Timestamp::UNIX_EPOCH);
+        let header = Header::new("token".to_owned(), index, Some(manifest), 1 << 30, None, at);
+        let journal = Journal::create(Journal::path(&uploads, cache.as_str()), header).unwrap();
+        let mut readings = 0;
+        let mut journals = || {
+            readings += 1;
+            let found = journal::all(&uploads);
+            journal.share(Some("snap-1"))?;
+            found
+        };
+        let claims = Claims::gather(&store, &uploads, &mut journals).unwrap();
+        assert_eq!(readings, 2);
+        assert!(claims.snapshots.contains("snap-1"), "{claims:?}");
     }
 }
