@@ -1,8 +1,8 @@
 //! The same against Docker's own registry program.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use imagecache_fakes::image::Image;
 use imagecache_oci::{HostsConfig, Keyring, Puller, SessionOptions};
@@ -10,12 +10,16 @@ use imagecache_oci::{HostsConfig, Keyring, Puller, SessionOptions};
 use crate::support::{one_layer_image, pull, puller, quick_retry, session};
 
 /// A running registry, ended when dropped.
-struct Registry(Child);
+struct Registry {
+    child: Child,
+    /// Its end would end the registry, which goes on writing.
+    _log: BufReader<ChildStderr>,
+}
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -53,33 +57,35 @@ fn store(root: &Path, repository: &str, tag: &str, image: &Image) {
     );
 }
 
-/// Starts the registry on a free port with `tls` (lines of its `http` section).
-async fn start(directory: &Path, tls: &str) -> (Registry, u16) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+/// Starts the registry with `tls` (lines of its `http` section) on a port of its own choice, which its log names.
+///
+/// A port that the test chose could be another program's by the time that the registry asks for it.
+fn start(directory: &Path, tls: &str) -> (Registry, u16) {
     let config = directory.join("config.yml");
     let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{tls}",
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n{tls}",
         directory.display()
     );
     std::fs::write(&config, text).unwrap();
-    let child = Command::new("docker-registry")
+    let mut child = Command::new("docker-registry")
         .arg("serve")
         .arg(&config)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("docker-registry is installed");
-    let registry = Registry(child);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(Instant::now() < deadline, "the registry does not start");
-        tokio::task::yield_now().await;
-    }
-    (registry, port)
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut printed = String::new();
+    let port = loop {
+        let before = printed.len();
+        let read = log.read_line(&mut printed).unwrap();
+        assert!(read > 0, "the registry does not start:\n{printed}");
+        if let Some((_, rest)) = printed[before..].split_once("listening on 127.0.0.1:") {
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+            break digits.parse().unwrap();
+        }
+    };
+    (Registry { child, _log: log }, port)
 }
 
 fn openssl(directory: &Path, arguments: &str) {
@@ -101,7 +107,7 @@ async fn dockers_own_registry() {
     let directory = tempfile::tempdir().unwrap();
     let image = one_layer_image();
     store(directory.path(), "a/b", "1", &image);
-    let (_registry, port) = start(directory.path(), "").await;
+    let (_registry, port) = start(directory.path(), "");
     assert_eq!(
         pull(&session(), &format!("127.0.0.1:{port}/a/b:1")).await.unwrap(),
         image.layers[0].tar
@@ -132,7 +138,7 @@ async fn https_with_a_private_authority() {
         "  tls:\n    certificate: {0}/leaf.pem\n    key: {0}/leaf.key\n",
         path.display()
     );
-    let (_registry, port) = start(path, &tls).await;
+    let (_registry, port) = start(path, &tls);
     let reference = format!("127.0.0.1:{port}/a/b:1");
     let ca = format!("ca = [\"{}/ca.pem\"]", path.display());
     for (name, settings, fine) in [
