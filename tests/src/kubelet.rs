@@ -15,7 +15,7 @@ use crate::binary::start;
 use crate::context::{Context, NAME_PREFIX};
 use crate::cri;
 use crate::image::Images;
-use crate::node::{KUBELET, Node};
+use crate::node::Node;
 use crate::plane::{client, free_port};
 use crate::registry::Registry;
 use crate::workloads::{Workloads, wait_for};
@@ -111,15 +111,14 @@ impl Machine {
     pub async fn exec(&self, name: &str, command: &[&str]) -> Result<Vec<String>> {
         let mut said = Vec::new();
         for id in self.containers(name).await? {
-            let args = [&["-n", KUBELET, "task", "exec", "--exec-id", "look", &id], command].concat();
-            said.push(self.node.containerd.ctr(&args).await?);
+            said.push(self.node.containerd.exec(&id, command).await?);
         }
         Ok(said)
     }
 
     /// The root directory of the container of every pod of a Deployment, seen from outside.
     pub async fn roots(&self, name: &str) -> Result<Vec<PathBuf>> {
-        let tasks = self.node.containerd.ctr(&["-n", KUBELET, "task", "ls"]).await?;
+        let tasks = self.node.containerd.kubelets(&["task", "ls"]).await?;
         let pid = |id: &str| {
             let mut line = tasks.lines().find(|line| line.starts_with(id))?.split_whitespace();
             line.nth(1)

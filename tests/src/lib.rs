@@ -11,6 +11,7 @@ pub mod binary;
 pub mod cloud;
 pub mod compare;
 pub mod containerd;
+pub mod containers;
 pub mod context;
 pub mod cri;
 pub mod ebs;

@@ -9,10 +9,17 @@ use crate::binary::tool;
 
 /// What is mounted below a directory.
 pub fn below(dir: &Path) -> Result<Vec<String>> {
-    let table = std::fs::read_to_string("/proc/self/mounts")?;
     let own = format!("{}/", dir.display());
-    let paths = table.lines().filter_map(|line| line.split(' ').nth(1));
-    Ok(paths.filter(|path| path.starts_with(&own)).map(str::to_owned).collect())
+    let mut paths = mount_points()?;
+    paths.retain(|path| path.starts_with(&own));
+    Ok(paths)
+}
+
+/// Unmounts all of that, as far as possible.
+pub fn unmount_below(dir: &Path) {
+    for path in below(dir).unwrap_or_default() {
+        drop(Mounted::adopt(Path::new(&path)));
+    }
 }
 
 /// Something mounted on a directory; unmounted when dropped.
@@ -63,9 +70,14 @@ impl Drop for Mounted {
 
 /// Whether something is mounted on this very directory.
 pub fn is_mounted(dir: &Path) -> bool {
-    let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let dir = dir.to_string_lossy();
-    table.lines().any(|line| line.split(' ').nth(1) == Some(&dir))
+    mount_points().unwrap_or_default().iter().any(|path| *path == dir)
+}
+
+fn mount_points() -> Result<Vec<String>> {
+    let table = std::fs::read_to_string("/proc/self/mounts")?;
+    let paths = table.lines().filter_map(|line| line.split(' ').nth(1));
+    Ok(paths.map(str::to_owned).collect())
 }
 
 /// A small ext4 filesystem in a file, mounted.

@@ -10,6 +10,7 @@ use tokio::process::Child;
 
 use crate::binary::{Binary, tool};
 use crate::containerd::Containerd;
+use crate::containers::KUBELET;
 use crate::context::Context;
 use crate::image::digest;
 use crate::mounts::{self, Mounted};
@@ -21,8 +22,6 @@ use crate::wait;
 const LIMIT: Duration = Duration::from_secs(20);
 /// The image of sandboxes where there are no pods.
 const NO_SANDBOX: &str = "localhost/none";
-/// Namespace of what kubelet pulls.
-pub const KUBELET: &str = "k8s.io";
 
 /// containerd with our snapshotter; both end when dropped.
 pub struct Node {
@@ -136,8 +135,8 @@ impl Node {
         let chain_id = chain_id(diff_ids);
         fs::create_dir_all(dir)?;
         let (key, target) = (digest(dir.as_os_str().as_bytes()), dir.to_string_lossy());
-        let snapshots = ["-n", KUBELET, "snapshots", "--snapshotter", "imagecache"];
-        let run = async |args: &[&str]| self.containerd.ctr(&[&snapshots, args].concat()).await;
+        let snapshots = ["snapshots", "--snapshotter", "imagecache"];
+        let run = async |args: &[&str]| self.containerd.kubelets(&[&snapshots, args].concat()).await;
         let mut attempt = 0;
         let script = wait::until("a view that containerd does not collect at once", LIMIT, async || {
             attempt += 1;
@@ -150,37 +149,14 @@ impl Node {
         Ok(Mounted::adopt(dir))
     }
 
-    /// Runs a shell script in a new container and gives its output.
+    /// [`Containerd::script`].
     pub async fn script(&self, image: &str, name: &str, script: &str) -> Result<String> {
-        self.containerd
-            .ctr(&[
-                "-n",
-                KUBELET,
-                "run",
-                "--rm",
-                "--snapshotter",
-                "imagecache",
-                image,
-                name,
-                "/bin/sh",
-                "-c",
-                script,
-            ])
-            .await
+        self.containerd.script(image, name, script).await
     }
 
-    /// The same once containerd has found the snapshotter again, which it tries every few seconds.
+    /// [`Containerd::script_again`].
     pub async fn script_again(&self, image: &str, name: &str, script: &str) -> Result<String> {
-        let mut attempt = 0;
-        wait::until("a container to start", LIMIT, async || {
-            attempt += 1;
-            let name = format!("{name}-{attempt}");
-            Ok(self
-                .script(image, &name, script)
-                .await
-                .map_err(|error| error.to_string()))
-        })
-        .await
+        self.containerd.script_again(LIMIT, image, name, script).await
     }
 
     /// Images that are mounted.
@@ -251,11 +227,8 @@ impl Drop for Node {
                 .quietly(&["-n", KUBELET, "task", "delete", "--force", name]);
         }
         // A snapshotter leaves its mounts to the containers that run.
-        for path in ["s", "volumes"]
-            .iter()
-            .flat_map(|directory| self.mounts_below(directory).unwrap_or_default())
-        {
-            drop(Mounted::adopt(Path::new(&path)));
+        for directory in ["s", "volumes"] {
+            mounts::unmount_below(&self.dir.join("root").join(directory));
         }
     }
 }

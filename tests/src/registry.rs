@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use imagecache_fakes::registry::{Auth, FakeRegistry};
 
 use crate::image::Images;
@@ -61,6 +61,16 @@ impl Registry {
         asked
             .filter(|request| self.layers.iter().any(|digest| request.path.ends_with(digest.as_str())))
             .count()
+    }
+
+    /// Fails if any layer was fetched, from its `since`th request on: a cache holds them all.
+    pub fn fetched_no_layer(&self, since: usize) -> Result<()> {
+        let fetched = self.layers_fetched(since);
+        ensure!(
+            fetched == 0,
+            "{fetched} layers were fetched although a cache holds them"
+        );
+        Ok(())
     }
 
     async fn start(images: &Images, auth: Auth) -> Result<Self> {

@@ -252,9 +252,7 @@ impl Bench {
             let _ = self.script("down", &[]);
         }
         // A snapshotter leaves its mounts to the containers that run; none does.
-        for path in mounts::below(&self.args.scratch.join("node")).unwrap_or_default() {
-            drop(Mounted::adopt(Path::new(&path)));
-        }
+        mounts::unmount_below(&self.args.scratch.join("node"));
     }
 
     fn is_up(&self) -> bool {

@@ -13,7 +13,6 @@ use crate::binary::tool;
 use crate::containerd::Containerd;
 use crate::context::Context;
 use crate::mounts::{self, Mounted};
-use crate::node::KUBELET;
 use crate::plane::free_port;
 use crate::registry::Registry;
 use crate::wait;
@@ -57,9 +56,7 @@ pub async fn snapshotter_runs_on_a_node(context: Context) -> Result<()> {
     kubectl.run(&["label", &node, &format!("{LABEL}-")]).await?;
     kubectl.run(&["annotate", &node, &format!("{ANNOTATION}-")]).await?;
     // The snapshotter leaves its mounts to containers that run; none does any more.
-    for path in mounts::below(&store.join("node"))? {
-        drop(Mounted::adopt(Path::new(&path)));
-    }
+    mounts::unmount_below(&store.join("node"));
     outcome
 }
 
@@ -129,36 +126,10 @@ async fn serves(kubectl: &Kubectl<'_>, node: &str, containerd: &Containerd, regi
     let image = registry.image("run");
     let before = registry.requests();
     containerd.pull(&image).await?;
-    let fetched = registry.layers_fetched(before);
-    ensure!(
-        fetched == 0,
-        "{fetched} layers were fetched although a cache holds them"
-    );
-    let container = [
-        "-n",
-        KUBELET,
-        "run",
-        "--detach",
-        "--snapshotter",
-        "imagecache",
-        &image,
-        "kept",
-    ];
-    containerd
-        .ctr(&[&container[..], &["/bin/sleep", "1000000"]].concat())
-        .await?;
-    let look = [
-        "-n",
-        KUBELET,
-        "task",
-        "exec",
-        "--exec-id",
-        "look",
-        "kept",
-        "/bin/cat",
-        "/data/top",
-    ];
-    ensure!(containerd.ctr(&look).await? == "top\n");
+    registry.fetched_no_layer(before)?;
+    containerd.idle(&image, "kept").await?;
+    let look = async || containerd.exec("kept", &["/bin/cat", "/data/top"]).await;
+    ensure!(look().await? == "top\n");
 
     let annotation = format!("jsonpath={{.metadata.annotations.{}}}", ANNOTATION.replace('.', "\\."));
     wait::until("the node to be annotated", LIMIT, async || {
@@ -172,23 +143,11 @@ async fn serves(kubectl: &Kubectl<'_>, node: &str, containerd: &Containerd, regi
         .run(&["-n", NAMESPACE, "delete", "pods", "--all", "--timeout=60s"])
         .await?;
     ensure!(
-        containerd.ctr(&look).await? == "top\n",
+        look().await? == "top\n",
         "a container that ran changed when the pod went"
     );
     kubectl.run(&rollout).await?;
-    let script = ["-n", KUBELET, "run", "--rm", "--snapshotter", "imagecache", &image];
-    let mut attempt = 0;
-    let said = wait::until("containerd to find the snapshotter again", LIMIT, async || {
-        attempt += 1;
-        let name = format!("next-{attempt}");
-        let command = [&script[..], &[&name, "/bin/cat", "/data/top"]].concat();
-        Ok(containerd.ctr(&command).await.map_err(|error| error.to_string()))
-    })
-    .await?;
+    let said = containerd.script_again(LIMIT, &image, "next", "cat /data/top").await?;
     ensure!(said == "top\n", "{said}");
-    containerd
-        .ctr(&["-n", KUBELET, "task", "delete", "--force", "kept"])
-        .await?;
-    containerd.ctr(&["-n", KUBELET, "containers", "delete", "kept"]).await?;
-    Ok(())
+    containerd.end("kept").await
 }

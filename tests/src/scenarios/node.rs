@@ -11,7 +11,7 @@ use crate::binary::tool;
 use crate::compare::{Rules, same_tree};
 use crate::context::Context;
 use crate::layer::{Attributes, Layer, noise};
-use crate::node::{KUBELET, Node};
+use crate::node::Node;
 use crate::registry::Registry;
 use crate::scenarios::images;
 use crate::store;
@@ -93,10 +93,7 @@ pub async fn cached_image_starts_without_its_layers(context: Context) -> Result<
     node.knows(3).await?;
     let before = registry.requests();
     node.containerd.pull(&image).await?;
-    ensure!(
-        registry.layers_fetched(before) == 0,
-        "layers were fetched although a cache holds them"
-    );
+    registry.fetched_no_layer(before)?;
     node.has_each_image_mounted_once()?;
     let said = node
         .script(
@@ -162,7 +159,7 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
         node.knows(known.len()).await?;
         let before = registry.requests();
         node.containerd.pull(&image).await?;
-        ensure!(registry.layers_fetched(before) == 0, "layers of {tag} were fetched");
+        registry.fetched_no_layer(before)?;
         let ours = node.mount(layers, &context.dir.join(format!("ours-{tag}"))).await?;
         let plain = node
             .containerd
@@ -261,38 +258,12 @@ pub async fn survives_kills(context: Context) -> Result<()> {
             context.name(&format!("kept-{round}")),
             context.name(&format!("next-{round}")),
         );
-        node.containerd
-            .ctr(&[
-                "-n",
-                KUBELET,
-                "run",
-                "-d",
-                "--snapshotter",
-                "imagecache",
-                &image,
-                &name,
-                "/bin/sleep",
-                "1000",
-            ])
-            .await?;
+        node.containerd.idle(&image, &name).await?;
         node.restart().await?;
         if round % 2 == 1 {
             node.containerd.restart().await?;
         }
-        let exec = node
-            .containerd
-            .ctr(&[
-                "-n",
-                KUBELET,
-                "task",
-                "exec",
-                "--exec-id",
-                "e",
-                &name,
-                "/bin/cat",
-                "/data/top",
-            ])
-            .await?;
+        let exec = node.containerd.exec(&name, &["/bin/cat", "/data/top"]).await?;
         ensure!(exec == "top\n", "round {round}: the container lost its files: {exec:?}");
         ensure!(
             node.script_again(&image, &next, "cat /data/top").await? == "top\n",
@@ -300,16 +271,7 @@ pub async fn survives_kills(context: Context) -> Result<()> {
         );
         node.has_each_image_mounted_once()
             .with_context(|| format!("round {round}"))?;
-        node.containerd
-            .ctr(&["-n", KUBELET, "task", "kill", "-s", "KILL", &name])
-            .await?;
-        node.containerd
-            .ctr(&["-n", KUBELET, "task", "delete", "--force", &name])
-            .await
-            .ok();
-        node.containerd
-            .ctr(&["-n", KUBELET, "container", "delete", &name])
-            .await?;
+        node.containerd.end(&name).await?;
     }
     // As after a reboot, and with the cache gone: the images that snapshots use were kept.
     node.kill().await?;
@@ -384,10 +346,7 @@ pub async fn exported_volume_serves_layers(context: Context) -> Result<()> {
     node.knows(3).await?;
     let before = registry.requests();
     node.containerd.pull(&image).await?;
-    ensure!(
-        registry.layers_fetched(before) == 0,
-        "layers were fetched although the volume holds them"
-    );
+    registry.fetched_no_layer(before)?;
     ensure!(node.script(&image, &context.name("volume"), "cat /data/top").await? == "top\n");
     node.has_each_image_mounted_once()?;
     node.restart().await?;

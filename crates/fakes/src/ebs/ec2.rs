@@ -9,7 +9,6 @@ use super::account::Account;
 use super::refusal::Refusal;
 use super::snapshot::{Snapshot, Status};
 use super::tokens::PAGE_LIFETIME;
-use super::write::DEFAULT_KMS_KEY;
 use super::xml::Element;
 use crate::cloud::Reply;
 
@@ -191,10 +190,7 @@ fn item(snapshot: &Snapshot) -> Element {
         ))
         .with(Element::text("encrypted", &start.encrypted.to_string()))
         .with(Element::text("storageTier", "standard"));
-    if let Some(key) = start
-        .encrypted
-        .then(|| start.kms_key.as_deref().unwrap_or(DEFAULT_KMS_KEY))
-    {
+    if let Some(key) = start.used_key() {
         item = item.with(Element::text("kmsKeyId", key));
     }
     if !start.tags.is_empty() {

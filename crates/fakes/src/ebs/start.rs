@@ -16,6 +16,9 @@ const MOST_TEXT: usize = 255;
 const DEFAULT_TIMEOUT: u64 = 60;
 const TIMEOUTS: std::ops::RangeInclusive<u64> = 10..=4_320;
 
+/// The key of an encrypted snapshot that names none.
+const DEFAULT_KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/aws-ebs";
+
 /// The parameters; two calls with the same client token must have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -30,6 +33,12 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// The key that blocks are encrypted with, if they are.
+    pub(crate) fn used_key(&self) -> Option<&str> {
+        self.encrypted
+            .then(|| self.kms_key.as_deref().unwrap_or(DEFAULT_KMS_KEY))
+    }
+
     /// Reads and checks all that can be checked without knowing other snapshots.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let document: Value = serde_json::from_slice(body)

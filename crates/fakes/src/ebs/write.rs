@@ -13,9 +13,6 @@ use super::start::Start;
 use super::{BLOCK_BYTES, OWNER};
 use crate::cloud::{Received, Reply};
 
-/// The key of an encrypted snapshot that names none.
-pub(crate) const DEFAULT_KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/aws-ebs";
-
 pub(crate) fn start(account: &mut Account, request: &Received) -> Result<Reply, Refusal> {
     let id = account.start(Start::parse(&request.body)?)?;
     let snapshots = &account.snapshots;
@@ -30,9 +27,7 @@ fn describe(snapshot: &Snapshot) -> Value {
         .tags
         .iter()
         .map(|(key, value)| json!({ "Key": key, "Value": value }));
-    let kms_key = start
-        .encrypted
-        .then(|| start.kms_key.as_deref().unwrap_or(DEFAULT_KMS_KEY));
+    let kms_key = start.used_key();
     let mut document = json!({
         "SnapshotId": snapshot.id,
         "OwnerId": OWNER,
