@@ -1,7 +1,9 @@
 //! A running control plane: `imagecache standalone`, or `imagecache controller` against a real cluster.
 
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -30,6 +32,9 @@ const AUTOMATIC: &str = "imagecache.dev/automatic=true";
 
 /// How long an asked-for end may take before it is forced.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Below the ports that Linux hands out by itself, and those of Kubernetes' services.
+const PORTS: Range<u16> = 15_000..30_000;
 
 /// A control plane over this scenario's store.
 pub struct Plane {
@@ -359,7 +364,20 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     Ok(kube::Client::try_from(config)?)
 }
 
-/// A port that nothing listens on.
+/// A port on loopback that nothing listens on, and that no other scenario of this run gets.
+///
+/// The system hands none of these out itself, be it to a listener without a wish or to an outgoing connection, so nothing but
+/// another program's fixed port can take it before the program that it is meant for listens there.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Runs beside this one begin elsewhere.
+    let offset = std::process::id() % u32::from(PORTS.end - PORTS.start);
+    for _ in PORTS {
+        let turn = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + offset;
+        let port = PORTS.start + u16::try_from(turn % u32::from(PORTS.end - PORTS.start))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("all ports from {} to {} are taken", PORTS.start, PORTS.end - 1)
 }
