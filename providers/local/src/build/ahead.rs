@@ -15,13 +15,10 @@ use imagecache_blocks::{
 use imagecache_core::Digest;
 use tokio::task::JoinHandle;
 
-use super::resolve::Resolved;
+use super::resolve::{Resolved, Wanted};
 use crate::shelf::Shelf;
 use crate::tracker::Tracker;
 
-/// Bytes that a compressed byte becomes, for a guess at the size of the volume: a wrong one costs some GiB of an empty device,
-/// or that the upload begins anew. Image layers have from 2 to 3.
-pub(super) const USUAL_RATIO: u64 = 3;
 /// Room for patches and metadata that outgrew the front.
 const SLACK_BLOCKS: u64 = 32;
 
@@ -50,15 +47,16 @@ struct State {
 
 struct Slot {
     diff_id: Digest,
-    /// Compressed size in bytes.
-    size: u64,
+    /// A guess, for as long as `blocks` are not known.
+    expected_bytes: u64,
     blocks: Option<Blocks>,
 }
 
 /// The room at the front of the volume of these images. Known before any layer is there.
 pub(super) fn head(resolved: &Resolved) -> Head {
     let patches: usize = resolved.records.iter().map(|image| image.layers.len()).sum();
-    let bytes = resolved.compressed_bytes().saturating_mul(USUAL_RATIO);
+    let bytes = resolved.wanted.iter().map(Wanted::expected_bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
     let blobs = resolved.blobs().values().map(|blob| blob.len() as u64).sum();
     Head::for_parts(resolved.wanted.len() + patches, bytes, blobs)
 }
@@ -127,8 +125,8 @@ impl Ahead {
             .in_order()
             .into_iter()
             .map(|wanted| Slot {
+                expected_bytes: wanted.expected_bytes(),
                 diff_id: wanted.diff_id,
-                size: wanted.size,
                 blocks: None,
             })
             .collect();
@@ -228,7 +226,7 @@ impl PartFeed for Ahead {
         let later = later.filter(|slot| state.placer.kept_place(&Part::Layer(slot.diff_id.clone())).is_none());
         let guess = |slot: &Slot| match &slot.blocks {
             Some(blocks) => blocks.count(),
-            None => slot.size.saturating_mul(USUAL_RATIO).div_ceil(BLOCK_BYTES),
+            None => slot.expected_bytes.div_ceil(BLOCK_BYTES),
         };
         let guessed: u64 = later.map(guess).sum();
         let most = self.limit.saturating_sub(known);

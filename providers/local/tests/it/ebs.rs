@@ -2,8 +2,9 @@
 
 use imagecache_core::{CacheKey, CacheProvider as _, Phase};
 use imagecache_fakes::ebs::{FakeEbs, Fault};
-use imagecache_fakes::image::{Compression, Image, LayerBuilder};
+use imagecache_fakes::image::{Blob, Compression, Image, LayerBuilder};
 use imagecache_fakes::registry::{FakeRegistry, Fault as RegistryFault, FaultKind};
+use imagecache_oci::{OCI_LAYER, OCI_LAYER_GZIP};
 
 use crate::support::{Gate, TestClock, build, noise, open_on_ebs, spec};
 
@@ -100,6 +101,41 @@ async fn finished_layers_are_sent_while_others_are_fetched() {
     let verifier = std::sync::Arc::clone(&provider);
     let report = tokio::task::spawn_blocking(move || verifier.verify(None));
     assert_eq!(report.await.unwrap().unwrap().damage, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_device_has_room_for_what_layers_unpack_to() {
+    // 20 layers of 20 MiB are still to come when the first is sent.
+    for (media_type, gib) in [(OCI_LAYER, 1), (OCI_LAYER_GZIP, 2)] {
+        let (registry, fake) = (FakeRegistry::start().await.unwrap(), FakeEbs::start().await.unwrap());
+        let coming: Vec<_> = (2..22)
+            .map(|seed| layer(seed, 10).with_media_type(media_type))
+            .collect();
+        let mut image = Image::new([vec![layer(1, 21 * MIB)], coming.clone()].concat());
+        let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest.bytes).unwrap();
+        for layer in &mut manifest["layers"].as_array_mut().unwrap()[1..] {
+            layer["size"] = (20 * MIB).into();
+        }
+        image.manifest = Blob::new(manifest.to_string(), &image.manifest.media_type);
+        registry.push("app", "1", &image);
+        let gate = Gate::before(&registry).await;
+        for layer in &coming {
+            let elsewhere = FaultKind::RedirectTo(format!("http://{}", gate.address));
+            registry.inject(RegistryFault::on(&layer.blob.digest, elsewhere));
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let provider = open_on_ebs(directory.path(), TestClock::new().clock(), &fake);
+        let wanted = spec(&format!("{}/app:1", registry.host()));
+        let key = CacheKey::new("owner", &wanted);
+        provider.ensure(&key, &wanted).await.unwrap();
+        while fake.started() == 0 {
+            let state = provider.get(&key).await.unwrap().unwrap();
+            assert_eq!(state.phase.failure(), None, "{media_type}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(fake.snapshots()[0].gib, gib, "{media_type}");
+        provider.delete(&key).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
