@@ -224,7 +224,7 @@ mod tests {
         let manifest = SnapshotId::of(0, &[]);
         let (index, at) = (Digest::sha256_of(b"index"), Timestamp::UNIX_EPOCH);
         let header = Header::new("token".to_owned(), index, Some(manifest), 1 << 30, None, at);
-        let journal = Journal::create(Journal::path(&uploads, cache.as_str()), header).unwrap();
+        let journal = Journal::create(&store, cache.as_str(), header).unwrap();
         let mut readings = 0;
         let mut journals = || {
             readings += 1;

@@ -20,7 +20,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use imagecache_blocks::{BlockDigest, Error, Published, Result, SnapshotId};
+use imagecache_blocks::{BlockDigest, DirectoryStore, Error, Published, Result, SnapshotId};
 use imagecache_core::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -110,53 +110,66 @@ pub(crate) struct Journal {
 struct State {
     file: File,
     progress: Progress,
+    /// How many bytes of the file are whole lines.
+    valid: u64,
+    /// Whether there may be more bytes than that: a kill or a full disk ends a line anywhere.
+    is_torn: bool,
+}
+
+impl State {
+    fn append(&mut self, line: &str) -> io::Result<()> {
+        if self.is_torn {
+            // What was torn must not become the start of this line, which would then be another one.
+            self.file.set_len(self.valid)?;
+        }
+        self.is_torn = true;
+        // One write, so that a kill leaves the whole line or a torn one, never a mixture of two.
+        self.file.write_all(line.as_bytes())?;
+        self.is_torn = false;
+        self.valid += line.len() as u64;
+        Ok(())
+    }
 }
 
 impl Journal {
-    /// Where the journal of a cache is.
-    pub(crate) fn path(uploads: &Path, cache: &str) -> PathBuf {
-        uploads.join(cache).with_extension(EXTENSION)
+    /// Name of the journal of a cache.
+    fn name(cache: &str) -> String {
+        format!("{cache}.{EXTENSION}")
     }
 
-    /// Starts a journal, in place of an older one.
-    pub(crate) fn create(path: PathBuf, header: Header) -> Result<Self> {
-        let written = || -> io::Result<File> {
-            let temporary = path.with_extension("new");
-            let mut line = serde_json::to_vec(&header)?;
-            line.push(b'\n');
-            let mut file = File::create(&temporary)?;
-            file.write_all(&line)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            if let Some(parent) = path.parent() {
-                File::open(parent)?.sync_all()?;
-            }
-            Ok(file)
-        };
-        let file = written().map_err(|error| Error::io("write", &path, error))?;
-        Ok(Self::over(path, header, file, Progress::default()))
+    /// Starts the journal of a cache, in place of an older one.
+    pub(crate) fn create(store: &DirectoryStore, cache: &str, header: Header) -> Result<Self> {
+        let name = Self::name(cache);
+        let mut line = serde_json::to_vec(&header).map_err(|error| Error::io("write", &name, error.into()))?;
+        line.push(b'\n');
+        let path = store.begin_journal(&name, &line)?;
+        Self::append(path, header, Progress::default(), line.len() as u64)
     }
 
-    /// Goes on with the journal at `path`; `None` when there is none that can be read.
-    pub(crate) fn open(path: PathBuf) -> Result<Option<Self>> {
+    /// Goes on with the journal of a cache; `None` when there is none that can be read.
+    pub(crate) fn open(store: &DirectoryStore, cache: &str) -> Result<Option<Self>> {
+        let path = store.uploads()?.join(Self::name(cache));
         let Some((header, progress, valid)) = read(&path)? else {
             return Ok(None);
         };
-        let opened = OpenOptions::new().append(true).open(&path).and_then(|file| {
-            // What was torn must not become the start of the next line.
-            file.set_len(valid)?;
-            Ok(file)
-        });
-        let file = opened.map_err(|error| Error::io("open", &path, error))?;
-        Ok(Some(Self::over(path, header, file, progress)))
+        Self::append(path, header, progress, valid).map(Some)
     }
 
-    fn over(path: PathBuf, header: Header, file: File, progress: Progress) -> Self {
-        Self {
+    /// Goes on behind the first `valid` bytes.
+    fn append(path: PathBuf, header: Header, progress: Progress, valid: u64) -> Result<Self> {
+        let opened = OpenOptions::new().append(true).open(&path);
+        let file = opened.map_err(|error| Error::io("open", &path, error))?;
+        let state = State {
+            file,
+            progress,
+            valid,
+            is_torn: true,
+        };
+        Ok(Self {
             header: Arc::new(header),
             path: path.into(),
-            state: Arc::new(Mutex::new(State { file, progress })),
-        }
+            state: Arc::new(Mutex::new(state)),
+        })
     }
 
     /// How far the upload is.
@@ -208,8 +221,7 @@ impl Journal {
 
     fn line(&self, text: &str, note: impl FnOnce(&mut Progress)) -> Result<()> {
         let mut state = self.state();
-        // One write, so that a kill leaves the whole line or a torn one, never a mixture of two.
-        let written = state.file.write_all(format!("{text}\n").as_bytes());
+        let written = state.append(&format!("{text}\n"));
         written.map_err(|error| Error::io("write", &self.path, error))?;
         note(&mut state.progress);
         Ok(())
@@ -292,7 +304,7 @@ pub(crate) fn all(uploads: &Path) -> Result<Vec<(String, Option<Header>, Progres
 
 /// Removes the journal of a cache; one that is not there is fine.
 pub(crate) fn remove(uploads: &Path, cache: &str) -> Result<()> {
-    let path = Journal::path(uploads, cache);
+    let path = uploads.join(Journal::name(cache));
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
@@ -301,7 +313,10 @@ pub(crate) fn remove(uploads: &Path, cache: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
 
     use super::*;
 
@@ -326,25 +341,31 @@ mod tests {
         blocks.iter().map(|index| (*index, digest(*index))).collect()
     }
 
-    fn written(directory: &Path, blocks: &[u64]) -> (PathBuf, Vec<u8>) {
-        let path = Journal::path(directory, "imc-1");
-        let journal = Journal::create(path.clone(), header()).unwrap();
+    /// A journal of these blocks; its file and what is in it.
+    fn written(store: &DirectoryStore, blocks: &[u64]) -> (PathBuf, Vec<u8>) {
+        let journal = Journal::create(store, "imc-1", header()).unwrap();
         journal.started("snap-1").unwrap();
         let note = |block: &u64| journal.acknowledged(*block, digest(*block)).unwrap();
         blocks.iter().for_each(note);
-        let bytes = fs::read(&path).unwrap();
-        (path, bytes)
+        let bytes = fs::read(&journal.path).unwrap();
+        (journal.path.to_path_buf(), bytes)
     }
 
-    proptest! {
-        /// A kill or a power cut at any byte: what is read is a prefix of what was written, and goes on from there.
-        #[test]
-        fn cut_anywhere_it_goes_on(blocks in prop::collection::vec(0_u64..200_000, 0..40), cut in 0.0..1.0_f64) {
-            let directory = tempfile::tempdir().unwrap();
-            let (path, bytes) = written(directory.path(), &blocks);
+    fn open(store: &DirectoryStore) -> Journal {
+        Journal::open(store, "imc-1").unwrap().unwrap()
+    }
+
+    /// A kill or a power cut at any byte: what is read is a prefix of what was written, and goes on from there.
+    #[test]
+    fn cut_anywhere_it_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let cases = (prop::collection::vec(0_u64..200_000, 0..40), 0.0..1.0_f64);
+        let goes_on = |(blocks, cut): (Vec<u64>, f64)| {
+            let (path, bytes) = written(&store, &blocks);
             let length = (bytes.len() as f64 * cut) as usize;
             fs::write(&path, &bytes[..length]).unwrap();
-            let Some(journal) = Journal::open(path.clone()).unwrap() else {
+            let Some(journal) = Journal::open(&store, "imc-1").unwrap() else {
                 let first = bytes.iter().position(|byte| *byte == b'\n').unwrap();
                 prop_assert!(length <= first);
                 return Ok(());
@@ -352,25 +373,28 @@ mod tests {
             let kept = journal.progress().acknowledged;
             prop_assert!((0..=blocks.len()).any(|count| kept == with_digests(&blocks[..count])));
             journal.acknowledged(200_001, digest(200_001)).unwrap();
-            let again = Journal::open(path).unwrap().unwrap().progress();
+            let again = open(&store).progress();
             let expected: BTreeMap<u64, BlockDigest> = kept.into_iter().chain([(200_001, digest(200_001))]).collect();
             prop_assert_eq!(again.acknowledged, expected);
-        }
+            Ok(())
+        };
+        TestRunner::default().run(&cases, goes_on).unwrap();
     }
 
     #[test]
     fn everything_comes_back() {
         let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
         let before = Timestamp::now();
-        let (path, _) = written(directory.path(), &[3, 1, 2, 3]);
+        written(&store, &[3, 1, 2, 3]);
         let manifest = SnapshotId::of(0, &[]);
-        let journal = Journal::open(path.clone()).unwrap().unwrap();
+        let journal = open(&store);
         journal.share(Some("snap-2")).unwrap();
         journal.share(None).unwrap();
         journal.share(Some("snap-3")).unwrap();
         journal.acknowledged(3, digest(7)).unwrap();
         journal.completing(&manifest).unwrap();
-        let journal = Journal::open(path).unwrap().unwrap();
+        let journal = open(&store);
         assert_eq!(*journal.header, header());
         let found = journal.progress();
         let started = found.snapshot.clone().unwrap();
@@ -383,23 +407,60 @@ mod tests {
             shared: Some("snap-3".to_owned()),
         };
         assert_eq!(found, expected, "the last line of a block counts");
-        assert_eq!(
-            all(directory.path()).unwrap(),
-            [("imc-1".to_owned(), Some(header()), expected)]
-        );
-        remove(directory.path(), "imc-1").unwrap();
-        remove(directory.path(), "imc-1").unwrap();
-        assert_eq!(all(directory.path()).unwrap(), []);
+        let uploads = store.uploads().unwrap();
+        assert_eq!(all(&uploads).unwrap(), [("imc-1".to_owned(), Some(header()), expected)]);
+        remove(&uploads, "imc-1").unwrap();
+        remove(&uploads, "imc-1").unwrap();
+        assert_eq!(all(&uploads).unwrap(), []);
     }
 
     #[test]
     fn what_follows_nonsense_is_not_trusted() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, mut bytes) = written(directory.path(), &[1]);
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let (path, mut bytes) = written(&store, &[1]);
         bytes.extend(b"\0\0\0\n");
         bytes.extend(format!("7 {}\n", digest(7)).as_bytes());
         fs::write(&path, bytes).unwrap();
-        let found = Journal::open(path).unwrap().unwrap().progress();
-        assert_eq!(found.acknowledged, with_digests(&[1]));
+        assert_eq!(open(&store).progress().acknowledged, with_digests(&[1]));
+    }
+
+    /// Unmounted when dropped.
+    struct Disk(tempfile::TempDir);
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            let umount = Command::new("umount").arg("-l").arg(self.0.path()).status();
+            assert!(umount.unwrap().success());
+        }
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_line_that_a_full_disk_tore_is_not_the_start_of_the_next() {
+        let disk = Disk(tempfile::tempdir().unwrap());
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+            .arg(disk.0.path())
+            .status();
+        assert!(mount.unwrap().success());
+        let store = DirectoryStore::open(disk.0.path()).unwrap();
+        let journal = Journal::create(&store, "imc-1", header()).unwrap();
+        let filler = disk.0.path().join("filler");
+        // Fails once the disk is full.
+        fs::write(&filler, vec![0; 128 << 10]).unwrap_err();
+        let torn = (0..).find(|index| journal.acknowledged(*index, digest(*index)).is_err());
+        let torn: u64 = torn.unwrap();
+        let text = fs::read_to_string(&journal.path).unwrap();
+        assert!(!text.ends_with('\n'), "nothing was torn: {text}");
+        journal.acknowledged(torn, digest(torn)).unwrap_err();
+        fs::remove_file(filler).unwrap();
+        let more: Vec<u64> = (1_000..1_010).collect();
+        for index in &more {
+            journal.acknowledged(*index, digest(*index)).unwrap();
+        }
+        let expected = with_digests(&[(0..torn).collect(), more].concat());
+        assert_eq!(journal.progress().acknowledged, expected);
+        assert_eq!(open(&store).progress().acknowledged, expected);
     }
 }

@@ -1,6 +1,5 @@
 //! What all uploads for a cache have in common: its journal, its parent, and the start of its snapshot.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use imagecache_blocks::{DirectoryStore, Error, Published, Result, SnapshotManifest, Store as _, UploadWatch};
@@ -37,7 +36,7 @@ pub(crate) enum Found {
 impl Session<'_> {
     /// The journal of an earlier attempt.
     pub(crate) fn earlier(&self) -> Result<Option<Journal>> {
-        Journal::open(self.journal_path()?)
+        Journal::open(self.store, self.purpose.cache.as_str())
     }
 
     /// Whether the parent of a journal is still known, without which nobody can tell what the snapshot inherits.
@@ -87,7 +86,7 @@ impl Session<'_> {
             parent,
             started_at,
         );
-        Journal::create(self.journal_path()?, header)
+        Journal::create(self.store, self.purpose.cache.as_str(), header)
     }
 
     /// Equal for equal attempts only. 64 characters, as many as EBS takes.
@@ -107,10 +106,6 @@ impl Session<'_> {
             hash.update(part);
         }
         hex::encode(hash.finalize())
-    }
-
-    fn journal_path(&self) -> Result<PathBuf> {
-        Ok(Journal::path(&self.store.uploads()?, self.purpose.cache.as_str()))
     }
 
     /// The snapshot of a journal, ready to be written to; started if it was not.

@@ -167,6 +167,13 @@ impl DirectoryStore {
         Ok(path)
     }
 
+    /// Puts a file with `bytes` in the place of the journal `name` and waits for the disk; where it is.
+    pub fn begin_journal(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.uploads()?.join(name);
+        self.write_file(&path, bytes, Durability::Durable)?;
+        Ok(path)
+    }
+
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root.join(relative)
     }
