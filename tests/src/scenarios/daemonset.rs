@@ -114,13 +114,14 @@ async fn adapted(context: &Context, cluster: &Path, store: &Path, containerd: &C
 }
 
 async fn serves(kubectl: &Kubectl<'_>, node: &str, containerd: &Containerd, registry: &Registry) -> Result<()> {
+    // Less than Kubernetes 1.20 takes to notice a pod that has a startup probe alone.
     let rollout = [
         "-n",
         NAMESPACE,
         "rollout",
         "status",
         "daemonset/imagecache-node",
-        "--timeout=120s",
+        "--timeout=60s",
     ];
     kubectl.run(&rollout).await?;
     let image = registry.image("run");
