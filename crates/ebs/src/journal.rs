@@ -112,7 +112,7 @@ struct State {
     progress: Progress,
     /// How many bytes of the file are whole lines.
     valid: u64,
-    /// Whether there may be more bytes than that: a kill or a full disk ends a line anywhere.
+    /// Whether there may be more bytes than that, because a full disk ended a line anywhere.
     is_torn: bool,
 }
 
@@ -155,15 +155,18 @@ impl Journal {
         Self::append(path, header, progress, valid).map(Some)
     }
 
-    /// Goes on behind the first `valid` bytes.
+    /// Goes on behind the first `valid` bytes. What a kill tore goes.
     fn append(path: PathBuf, header: Header, progress: Progress, valid: u64) -> Result<Self> {
-        let opened = OpenOptions::new().append(true).open(&path);
+        let opened = OpenOptions::new().append(true).open(&path).and_then(|file| {
+            file.set_len(valid)?;
+            Ok(file)
+        });
         let file = opened.map_err(|error| Error::io("open", &path, error))?;
         let state = State {
             file,
             progress,
             valid,
-            is_torn: true,
+            is_torn: false,
         };
         Ok(Self {
             header: Arc::new(header),
