@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -369,12 +369,12 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
 /// The system hands none of these out itself, be it to a listener without a wish or to an outgoing connection, so nothing but
 /// another program's fixed port can take it before the program that it is meant for listens there.
 pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Runs beside this one begin elsewhere.
-    let offset = std::process::id() % u32::from(PORTS.end - PORTS.start);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
     for _ in PORTS {
-        let turn = u32::from(NEXT.fetch_add(1, Ordering::Relaxed)) + offset;
-        let port = PORTS.start + u16::try_from(turn % u32::from(PORTS.end - PORTS.start))?;
+        // Runs beside this one begin elsewhere.
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id());
+        let port = PORTS.start + u16::try_from(turn % count)?;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }

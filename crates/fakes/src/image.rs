@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Digest as _;
 use tar::{EntryType, Header};
 
@@ -263,6 +263,16 @@ impl Image {
             layers,
             platform: platform.to_owned(),
         }
+    }
+
+    /// The same image, whose manifest gives one of its layers another size than it has.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "its own manifest, by tests")]
+    pub fn with_layer_size(mut self, layer: usize, bytes: u64) -> Self {
+        let mut manifest: Value = serde_json::from_slice(&self.manifest.bytes).expect("it was written as JSON");
+        manifest["layers"][layer]["size"] = json!(bytes);
+        self.manifest = Blob::new(manifest.to_string(), &self.manifest.media_type);
+        self
     }
 
     /// All blobs but the manifest.

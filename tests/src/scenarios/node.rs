@@ -159,7 +159,7 @@ pub async fn roots_equal_a_plain_pull(context: Context) -> Result<()> {
         node.knows(known.len()).await?;
         let before = registry.requests();
         node.containerd.pull(&image).await?;
-        registry.fetched_no_layer(before)?;
+        registry.fetched_no_layer(before).context(*tag)?;
         let ours = node.mount(layers, &context.dir.join(format!("ours-{tag}"))).await?;
         let plain = node
             .containerd

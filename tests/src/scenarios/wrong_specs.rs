@@ -23,7 +23,7 @@ struct Row {
 pub async fn each_gives_one_clear_message(context: Context) -> Result<()> {
     let mut served = Images::of(&[("small", images::small()?)]);
     served.add_for("elsewhere", &images::small()?, "s390x");
-    served.add_claiming("too-large", &images::small()?, 21 << 30)?;
+    served.add_claiming("too-large", &images::small()?, 21 << 30);
     let registry = Registry::serve(&served).await?;
     let private = Registry::serve_to(&served, "somebody", "else").await?;
     let mut plane = Plane::start(&context).await?;

@@ -2,7 +2,7 @@
 
 use imagecache_core::{CacheKey, CacheProvider as _, Phase};
 use imagecache_fakes::ebs::{FakeEbs, Fault};
-use imagecache_fakes::image::{Blob, Compression, Image, LayerBuilder};
+use imagecache_fakes::image::{Compression, Image, LayerBuilder};
 use imagecache_fakes::registry::{FakeRegistry, Fault as RegistryFault, FaultKind};
 use imagecache_oci::{OCI_LAYER, OCI_LAYER_GZIP};
 
@@ -111,12 +111,8 @@ async fn the_device_has_room_for_what_layers_unpack_to() {
         let coming: Vec<_> = (2..22)
             .map(|seed| layer(seed, 10).with_media_type(media_type))
             .collect();
-        let mut image = Image::new([vec![layer(1, 21 * MIB)], coming.clone()].concat());
-        let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest.bytes).unwrap();
-        for layer in &mut manifest["layers"].as_array_mut().unwrap()[1..] {
-            layer["size"] = (20 * MIB).into();
-        }
-        image.manifest = Blob::new(manifest.to_string(), &image.manifest.media_type);
+        let image = Image::new([vec![layer(1, 21 * MIB)], coming.clone()].concat());
+        let image = (1..=coming.len()).fold(image, |image, layer| image.with_layer_size(layer, 20 << 20));
         registry.push("app", "1", &image);
         let gate = Gate::before(&registry).await;
         for layer in &coming {
