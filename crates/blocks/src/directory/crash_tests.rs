@@ -6,8 +6,9 @@ use std::process::Command;
 
 use imagecache_core::Digest;
 
-use super::{DirectoryStore, TMP};
+use super::{DirectoryStore, MARKER, TMP};
 use crate::block::{BLOCK, BlockDigest};
+use crate::content::{INDEX_FILE, OCI_LAYOUT};
 use crate::part::Part;
 use crate::record::{LayerRecord, PartRecord};
 use crate::snapshot::{Extent, SnapshotManifest, Source};
@@ -93,6 +94,19 @@ fn dying_at_any_step_leaves_all_or_nothing() {
         assert_eq!(store.layer(&diff_id).unwrap(), Some(record), "{step}: again");
         snapshot(&store);
     }
+}
+
+/// Each process that makes the store dies at its first file: the next one goes on from there.
+#[test]
+fn dying_while_the_store_is_made_is_no_obstacle() {
+    let root = tempfile::tempdir().unwrap();
+    for file in [MARKER, OCI_LAYOUT.0, INDEX_FILE] {
+        assert!(!root.path().join(file).exists(), "{file} came too early");
+        die_at("file renamed", root.path());
+        assert!(root.path().join(file).exists(), "{file} must be next");
+    }
+    let store = DirectoryStore::open(root.path()).unwrap();
+    publish(&store);
 }
 
 fn leftovers(store: &DirectoryStore) -> Vec<PathBuf> {

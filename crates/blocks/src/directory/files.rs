@@ -77,6 +77,7 @@ impl DirectoryStore {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
+        super::scratch::crash_point("file renamed");
         match (durability, path.parent()) {
             (Durability::Durable, Some(parent)) => sync_directory(parent),
             _ => Ok(()),

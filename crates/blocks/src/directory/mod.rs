@@ -27,6 +27,7 @@ mod records;
 mod scratch;
 mod writer;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,7 @@ pub use locks::LockGuard;
 pub use records::RecordChange;
 pub use writer::PartWriter;
 
-use crate::content::OCI_LAYOUT;
+use crate::content::{INDEX_FILE, OCI_LAYOUT};
 use crate::error::{Error, IoContext as _, Result};
 use scratch::Scratch;
 
@@ -90,37 +91,19 @@ impl DirectoryStore {
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         fs::create_dir_all(root.as_ref()).at("create", root.as_ref())?;
         let store = Self::at(root.as_ref(), Access::ReadWrite)?;
-        let marker = store.path(MARKER);
-        if !store.check_marker()? {
-            let stranger = fs::read_dir(&store.root)
-                .at("read", &store.root)?
-                .flatten()
-                .find(|entry| {
-                    // What a crash while making a store leaves behind, and what others may put beside it.
-                    let name = entry.file_name();
-                    !DIRECTORIES.iter().chain(&NEIGHBOURS).any(|known| name == *known)
-                });
-            if stranger.is_some() {
-                return Err(Error::NotAStore {
-                    path: store.root.to_path_buf(),
-                });
-            }
+        // Whoever makes the store writes the marker before any other file. So a file that is there without a marker is a
+        // stranger's, unless the marker came since we looked.
+        let is_marked = store.check_marker()?;
+        if !is_marked && store.holds_strangers()? && !store.check_marker()? {
+            return Err(Error::NotAStore {
+                path: store.root.to_path_buf(),
+            });
         }
         for directory in DIRECTORIES {
             let path = store.path(directory);
             fs::create_dir_all(&path).at("create", path)?;
         }
-        let layout = store.path(OCI_LAYOUT.0);
-        let present = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.len() > 0);
-        if !present(&layout) {
-            store.write_file(&layout, OCI_LAYOUT.1, Durability::Durable)?;
-        }
-        if !present(&store.path(crate::content::INDEX_FILE)) {
-            store.write_index(None)?;
-        }
-        if !present(&marker) {
-            store.write_file(&marker, &marker_json(), Durability::Durable)?;
-        }
+        store.make_files()?;
         Ok(store)
     }
 
@@ -186,6 +169,37 @@ impl DirectoryStore {
             access,
             scratch: Arc::default(),
         })
+    }
+
+    /// Makes those of the store's own files that are not there.
+    fn make_files(&self) -> Result<()> {
+        let lacks = |name: &str| fs::metadata(self.path(name)).map_or(true, |meta| meta.len() == 0);
+        if ![MARKER, OCI_LAYOUT.0, INDEX_FILE].into_iter().any(lacks) {
+            return Ok(());
+        }
+        // Without it an index over no caches could come after another process's index over its first one.
+        let _lock = self.lock_store()?;
+        if lacks(MARKER) {
+            self.write_file(&self.path(MARKER), &marker_json(), Durability::Durable)?;
+        }
+        if lacks(OCI_LAYOUT.0) {
+            self.write_file(&self.path(OCI_LAYOUT.0), OCI_LAYOUT.1, Durability::Durable)?;
+        }
+        if lacks(INDEX_FILE) {
+            self.write_index(None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something is here that neither a store's making nor its neighbours put here.
+    fn holds_strangers(&self) -> Result<bool> {
+        let known = |name: &OsStr| DIRECTORIES.iter().chain(&NEIGHBOURS).any(|known| name == *known);
+        for entry in fs::read_dir(&self.root).at("read", &self.root)? {
+            if !known(&entry.at("read", &self.root)?.file_name()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether there is a marker; refuses one that is newer than this program.

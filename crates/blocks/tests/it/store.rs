@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Barrier;
+use std::thread;
 
 use imagecache_blocks::{
     BLOCK_BYTES, BlockDigest, CacheRecord, DirectoryStore, Durability, Error, LayerRecord, Part, PartRecord,
@@ -107,6 +109,26 @@ fn a_directory_with_other_files_is_refused() {
         DirectoryStore::open_read_only(directory.path()),
         Err(Error::NotAStore { .. })
     ));
+}
+
+#[test]
+fn a_store_may_be_made_by_several_at_once() {
+    for round in 0..100 {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("store");
+        let start = Barrier::new(8);
+        let open = || {
+            start.wait();
+            DirectoryStore::open(&root).map(drop)
+        };
+        let results: Vec<_> = thread::scope(|scope| {
+            let openers: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            openers.into_iter().map(|opener| opener.join().unwrap()).collect()
+        });
+        for result in results {
+            result.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
 }
 
 #[test]
