@@ -239,5 +239,9 @@ impl UploadWatch for Ahead {
         self.stopped.load(Ordering::Acquire) || self.tracker.is_cancelled()
     }
 
-    fn progress(&self, _: UploadProgress) {}
+    fn progress(&self, progress: UploadProgress) {
+        if let Some(activity) = super::publish::activity_ahead(&progress) {
+            self.tracker.edit(|record| record.state.activity = Some(activity));
+        }
+    }
 }

@@ -79,7 +79,7 @@ impl Watch<'_> {
             "Published as {}{}: {sent} blocks, {} MiB, sent in {seconds} s",
             published.id,
             parent.unwrap_or_default(),
-            (sent * BLOCK_BYTES) >> 20,
+            mib(sent),
         )
     }
 }
@@ -125,13 +125,22 @@ fn activity(progress: &UploadProgress) -> String {
     if progress.done >= progress.total {
         return "waiting until the snapshot is completed".to_owned();
     }
-    let mib = |blocks: u64| (blocks * BLOCK_BYTES) >> 20;
     let mut text = format!("sending {} of {} MiB", mib(progress.done), mib(progress.total));
     if let Some(left) = progress.left {
         let rate = mib(progress.per_second);
         text += &format!(", {rate} MiB/s, {} s left", left.as_secs().max(1));
     }
     text
+}
+
+/// What was sent while layers are still being fetched, for people. How much is to come is not known yet, so nor is the time.
+pub(super) fn activity_ahead(progress: &UploadProgress) -> Option<String> {
+    let (sent, rate) = (mib(progress.done), mib(progress.per_second));
+    (sent > 0).then(|| format!("sent {sent} MiB of finished layers, {rate} MiB/s"))
+}
+
+fn mib(blocks: u64) -> u64 {
+    (blocks * BLOCK_BYTES) >> 20
 }
 
 /// `percent` of `most`.

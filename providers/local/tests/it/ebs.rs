@@ -1,6 +1,6 @@
 //! Caches whose snapshots are kept in EBS, through the provider.
 
-use imagecache_core::{CacheKey, CacheProvider as _, Phase};
+use imagecache_core::{CacheKey, CacheProvider as _, CacheState, Phase};
 use imagecache_fakes::ebs::{FakeEbs, Fault};
 use imagecache_fakes::image::{Compression, Image, LayerBuilder};
 use imagecache_fakes::registry::{FakeRegistry, Fault as RegistryFault, FaultKind};
@@ -81,9 +81,20 @@ async fn finished_layers_are_sent_while_others_are_fetched() {
     let key = CacheKey::new("owner", &wanted);
     provider.ensure(&key, &wanted).await.unwrap();
     // All of the two layers that are there: 26 MiB.
-    while fake.bytes() < 26 << 20 {
+    let said = |state: &CacheState| -> Option<u64> {
+        let (sent, _) = state
+            .activity
+            .as_ref()?
+            .strip_prefix("sent ")?
+            .split_once(" MiB of finished layers")?;
+        sent.parse().ok()
+    };
+    loop {
         let state = provider.get(&key).await.unwrap().unwrap();
         assert_eq!(state.phase.failure(), None);
+        if fake.bytes() >= 26 << 20 && said(&state) >= Some(26) {
+            break;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(fake.snapshots()[0].status, "pending");
