@@ -62,7 +62,7 @@ pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_millis(1_500));
+        .timeout(Duration::from_secs(5));
     builder.build().unwrap()
 }
 
