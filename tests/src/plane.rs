@@ -212,14 +212,19 @@ impl Plane {
             if self.arguments[0] == "controller" && tokio::net::TcpStream::connect(&self.health).await.is_err() {
                 return Ok(Err(format!("nothing listens on {}", self.health)));
             }
-            for (dialect, _) in Dialect::ALL {
-                if let Err(error) = dialect.api(self.client()?).list(&Default::default()).await {
-                    return Ok(Err(error.to_string()));
-                }
-            }
-            Ok(Ok(()))
+            self.serves_both().await
         })
         .await
+    }
+
+    /// Whether the API serves both kinds; why not, otherwise.
+    async fn serves_both(&self) -> Result<std::result::Result<(), String>> {
+        for (dialect, _) in Dialect::ALL {
+            if let Err(error) = dialect.api(self.client()?).list(&Default::default()).await {
+                return Ok(Err(error.to_string()));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Creates an ImageCache; it is deleted at the end.
@@ -318,7 +323,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Installs the CRDs that the binary prints, as `kubectl apply` would.
+    /// Installs the CRDs that the binary prints, as `kubectl apply` would, and waits until their objects can be listed.
     async fn apply_crds(&self) -> Result<()> {
         let yaml = self.binary.run(&["crd"]).await?;
         let resource = kube::api::ApiResource::from_gvk(&kube::api::GroupVersionKind::gvk(
@@ -342,7 +347,11 @@ impl Plane {
             )
             .await?;
         }
-        Ok(())
+        // A definition that is taken, even established, is served a moment later.
+        wait::until("both kinds to be served", START_LIMIT, async || {
+            self.serves_both().await
+        })
+        .await
     }
 }
 

@@ -60,9 +60,7 @@ pub struct Caller {
 pub fn http() -> reqwest::Client {
     // Another test of this binary may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5));
+    let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5));
     builder.build().unwrap()
 }
 

@@ -9,7 +9,7 @@ use imagecache_conformance::MemoryProvider;
 use imagecache_controller::kubernetes::{self, Settings};
 use imagecache_k8s_api::crds;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt as _};
 use tokio::net::TcpListener;
@@ -50,13 +50,14 @@ pub async fn real() -> Client {
     }
     for definition in crds() {
         let name = definition.name_any();
+        let spec = definition.spec;
+        let kind = GroupVersionKind::gvk(&spec.group, &spec.versions[0].name, &spec.names.kind);
+        let kind = ApiResource::from_gvk_with_plural(&kind, &spec.names.plural);
+        let objects: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+        // A definition that is established is served a moment later.
         until(&format!("{name} to be served"), || async {
-            let found = api.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
-            let served = conditions
-                .iter()
-                .any(|condition| condition.type_ == "Established" && condition.status == "True");
-            if served { Ok(()) } else { Err(format!("{conditions:?}")) }
+            let listed = objects.list(&ListParams::default().limit(1)).await;
+            listed.map(drop).map_err(|error| error.to_string())
         })
         .await;
     }
